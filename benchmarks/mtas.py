@@ -54,7 +54,7 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
 
-#: What gives an instance of Postfix its own folder.
+#: Settings with the folders of an instance of Postfix.
 MAIN_CF = """\
 compatibility_level = 3.6
 queue_directory = {folder}/spool
@@ -69,7 +69,7 @@ biff = no
 readme_directory = no
 """
 
-#: What gives an instance of Exim its own folder. Exim gives up root when its configuration is not the compiled-in one,
+#: Settings of an instance of Exim. Exim gives up root when its configuration is not the compiled-in one,
 #: so everything belongs to its account.
 EXIM_CONF = """\
 spool_directory = {folder}/spool
@@ -210,11 +210,11 @@ def exim(folder: Path, port: int, conf: str) -> Iterator[Mta]:
 
 @contextlib.contextmanager
 def smtp_sink(port: int, *options: str, backlog: int = 1000) -> Iterator[Mta]:
-    """Runs smtp-sink, which takes messages and throws them away.
+    """Runs smtp-sink, which accepts messages and discards them.
 
     Args:
-        options: as smtp-sink(1) has them: ``-w 5`` waits before the reply to DATA, ``-f RCPT`` refuses recipients for
-            good, ``-r RCPT`` for now, ``-q .`` drops the connection after the final dot, ``-d FILE%M.`` keeps mails.
+        options: as smtp-sink(1) has them: ``-w 5`` waits before the reply to DATA, ``-f RCPT`` refuses recipients
+            permanently, ``-r RCPT`` temporarily, ``-q .`` disconnects after the final dot, ``-d FILE%M.`` keeps mails.
 
     Raises:
         Skipped: it is not installed.

@@ -77,7 +77,7 @@ def sink(folder: Path, port: int, *, refuses: bool = False, delay: float = 0) ->
 
 @dataclass(slots=True)
 class Totals:
-    """What all connections count, in shared memory."""
+    """Counters of all connections, in shared memory."""
 
     memory: mmap.mmap
     folder: Path

@@ -30,7 +30,7 @@ LIMIT_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is to be submitted, and as whom."""
+    """The messages to submit, and their users."""
 
     port: int
     user: str

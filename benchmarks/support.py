@@ -122,7 +122,7 @@ def fsync_cost() -> str:
 def set_apart(folder: Path) -> None:
     """Lets the file system keep the folders that are made in ``folder`` far from one another, where it can.
 
-    ext4 makes the files of neighbouring folders in one place, and without a journal it passes over inodes of files
+    ext4 makes the files of neighbouring folders in one place, and without a journal it skips inodes of files
     that were deleted within the last minute: each file that one side deletes would slow the other side's new ones.
     """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -24,9 +24,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PHRASES = ROOT / "scripts" / "phrases"
-#: Folders and files that are searched. Generated pages repeat docstrings, so they are left out.
-SEARCHED = ("inbox", "plugins", "policies", "examples", "docs", "README.md", "CONTRIBUTING.md")
-GENERATED = ("docs/reference/", "docs/share/")
+#: Folders and files that are searched.
+SEARCHED = (
+    "inbox", "plugins", "policies", "examples", "benchmarks", "scripts", "tests",
+    "docs", "README.md", "CONTRIBUTING.md",
+)  # fmt: skip
+#: Not searched: generated pages (they repeat docstrings), installed packages, samples of mail and of phrases.
+GENERATED = (
+    "docs/reference/", "docs/share/", "tests/data/", "tests/support/nodemailer/", "tests/support/surreal/",
+    "tests/unit/scripts/", "tests/unit/mail/dsn/",
+)  # fmt: skip
 #: Folders whose subfolders are counted one by one.
 SPLIT = ("inbox",)
 

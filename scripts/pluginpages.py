@@ -66,7 +66,7 @@ def _page(plugin: PluginDescription, note: str) -> str:
         "stages": ", ".join(plugin.stages),
         "gives": _names(plugin.gives),
         "needs": _names(plugin.needs),
-        "runs after those who give": _names(plugin.after),
+        "runs after plugins that give": _names(plugin.after),
         "runs in a policy that is off": "yes" if plugin.essential else "",
         "when it fails": _outcomes(plugin),
         "time-out": f"{plugin.timeout:g} s",

@@ -1,4 +1,4 @@
-"""What pyproject.toml declares and what the program imports are the same."""
+"""The dependencies in pyproject.toml and the imports of the program are the same."""
 
 from __future__ import annotations
 

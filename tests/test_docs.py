@@ -48,7 +48,7 @@ def variables() -> frozenset[str]:
 
 
 def unknown_word(words: list[str]) -> str | None:
-    """The first word that is no command where a command has to be."""
+    """The first word that is not a command where one is required."""
     command: object = program()
     for word in words:
         if not isinstance(command, typer.core.TyperGroup):

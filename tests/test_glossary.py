@@ -36,7 +36,7 @@ def program() -> dict[str, str]:
 
 
 def places(name: str) -> list[str]:
-    """Where a name occurs below inbox/: paths with line numbers; a path alone if it has the name itself."""
+    """Occurrences of a name below inbox/: paths with line numbers; a path alone if it has the name itself."""
     searched = pattern(name)
     found = []
     for path, text in program().items():
@@ -75,5 +75,5 @@ def test_the_page_lists_each_word_once() -> None:
         ("desk", "Zendesk", False),
     ],
 )
-def test_how_names_are_found(name: str, text: str, expected: bool) -> None:
+def test_names_are_found(name: str, text: str, expected: bool) -> None:
     assert bool(pattern(name).search(text)) is expected

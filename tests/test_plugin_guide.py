@@ -76,7 +76,7 @@ def test_the_blocks_are_what_their_files_say() -> None:
     assert refreshed(PAGE) == PAGE, "run `make docs`"
 
 
-def test_a_stale_block_is_found_and_written_anew() -> None:
+def test_a_stale_block_is_found_and_written_again() -> None:
     stale = PAGE.replace("class RefuseHeader(", "class RefusesHeader(")
     assert stale != PAGE
     assert refreshed(stale) == PAGE
@@ -99,7 +99,7 @@ def test_every_block_says_where_it_comes_from() -> None:
     assert sum(kind is not None and kind[1] == "not run" for kind in kinds) == 1, "an upload"
 
 
-def test_what_is_cut_is_run() -> None:
+def test_each_block_comes_from_a_test() -> None:
     """Files of the tests, examples that a test beside them runs, and what ``inbox plugins new`` writes."""
     for name in set(re.findall(r"^<!-- cut: (\S+)", PAGE, re.MULTILINE)):
         path = Path(name)
@@ -111,7 +111,7 @@ def test_what_is_cut_is_run() -> None:
     assert {name for name in known if name not in PAGE} == set(), "every example is on the page"
 
 
-def test_links_inside_the_page_lead_somewhere() -> None:
+def test_links_inside_the_page_have_targets() -> None:
     headings = {
         re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
         for title in re.findall(r"^##+ (.+)$", PROSE, re.MULTILINE)

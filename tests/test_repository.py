@@ -140,7 +140,7 @@ def test_functions_are_short() -> None:
 def import_graph(folder: Path) -> dict[str, set[str]]:
     """Each module below ``folder`` with those that it imports: at its top, within functions, or only for types.
 
-    That a module's package is imported first does not count: a package that hands out what its modules define is none
+    That a module's package is imported first does not count: a package that exports names of its modules is not one
     that they depend on.
     """
     named = {
@@ -217,7 +217,7 @@ def test_every_module_says_what_it_is() -> None:
 
 
 def test_no_file_names_a_package_registry() -> None:
-    # Put together here, so that this file does not name one.
+    # Built here, so that this file does not name one.
     hosts = [
         ".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"))
     ]

@@ -46,7 +46,7 @@ def test_no_rfc_is_listed_that_is_not_cited() -> None:
     assert sum("?" in sections for sections in known().values()) < 6
 
 
-def test_how_citations_are_read() -> None:
+def test_citations_are_read() -> None:
     text = "RFC 5321 §4.5.3.1.8; RFC 7489 §6.2, §7.1 and §8;\nRFC 2045\n"
     assert [*gendocs.mentions(text)] == [
         (5321, "4.5.3.1.8"), (7489, "6.2"), (7489, "7.1"), (7489, "8"), (2045, ""),

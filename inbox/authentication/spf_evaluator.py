@@ -240,7 +240,7 @@ class _Evaluation(spf.query):  # type: ignore[misc]  # the package has no types
         return [address for addresses in found for address in addresses or ()]
 
     def validated_ptrs(self) -> list[str]:
-        """§5.5: the names of the peer that lead back to it. What cannot be looked up now is passed over."""
+        """§5.5: the names of the peer that resolve to its address. Names that cannot be looked up now are skipped."""
         try:
             names = self.dns_ptr(self.i)[:_NAMES]
         except spf.TempError:

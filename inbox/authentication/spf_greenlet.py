@@ -5,7 +5,7 @@ thread: :func:`wait` leaves the stack where it is and hands an awaitable to the 
 with the result. SQLAlchemy runs its synchronous core under asyncio in the same way.
 
 A greenlet never outlives its :func:`run`: if the task is cancelled, the exception is raised where the code waits, and
-code that goes on nevertheless is ended. So nothing remains suspended, and nothing waits for a loop that forgot it.
+code that continues nevertheless is ended. So nothing remains suspended, and nothing waits for a loop that forgot it.
 """
 
 from __future__ import annotations

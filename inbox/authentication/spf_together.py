@@ -1,7 +1,7 @@
 """Await several coroutines at once, without a task for what need not wait.
 
 Most look-ups of a busy server are answered by a cache, and then a task costs ten times as much as the answer. Each
-coroutine begins in the caller's task. The first one that has to wait goes on there, and the ones after it get tasks.
+coroutine begins in the caller's task. The first one that has to wait continues there, and the ones after it get tasks.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ async def _with_tasks(
 
 @coroutine
 def _rest(begun: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
-    """Goes on with a coroutine that has begun and waits for ``waits_for``."""
+    """Continues a coroutine that has begun and waits for ``waits_for``."""
     step: Callable[[], Any]
     while True:
         try:

@@ -26,7 +26,7 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
 def _why(path: Path, error: OSError) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError):
         file = next((one for one in (path, *path.parents) if one.exists() or one.is_symlink()), path)
-        kind = "a link that leads nowhere" if not file.exists() else "a file"
+        kind = "a link that has no target" if not file.exists() else "a file"
         return f"{file} is {kind}, but a folder is needed there: move it away, or name another folder in the settings"
     if isinstance(error, PermissionError):
         return (

@@ -213,7 +213,7 @@ class Acceptance:
         return await self._forwarding.prepare(await self._local.prepare(share, rules))
 
     async def _quarantined(self, shares: Sequence[TenantShare]) -> list[TenantShare]:
-        """Quarantines the copies of those who refuse: another recipient accepts, so the reply is positive.
+        """Quarantines the copies that are refused: another recipient accepts, so the reply is positive.
 
         Raises:
             StoreError: the quarantine cannot be found.

@@ -11,7 +11,7 @@ class DoorRules:
 
     Attributes:
         answers_each_recipient: the client gets a reply for each recipient, so a single recipient can be refused.
-            Elsewhere one reply is for all: if one recipient accepts the message, the copies of those who refuse it
+            Elsewhere one reply is for all: if one recipient accepts the message, the copies that are refused
             are quarantined, because a bounce would go to the person whose address may be forged.
         edits_message: plugins' edits of header and body are applied. A message that its owner stores stays unchanged.
         withholds: a message may be quarantined or discarded behind a positive reply. Elsewhere both refuse: the

@@ -36,7 +36,7 @@ OVERALL: Final = 300
 OVERALL_SECONDS: Final = 60.0
 #: Seconds after which a counting record that has changed is written again.
 REWRITE_SECONDS: Final = 60.0
-#: The most peers that are counted at one time, tenants of one peer, and reasons and recipients in a counting record.
+#: The maximum number of peers that are counted, tenants of one peer, and reasons and recipients in a counting record.
 PEERS: Final = 5000
 TENANTS: Final = 100
 #: Pairs of peer and tenant: a sender with many addresses who knows many tenants reaches neither of the other bounds.

@@ -89,8 +89,8 @@ def _destination(destination: DestinationRecord) -> str:
             place = "nowhere" + (f": {destination.why}" if destination.why else "")
         case _:
             place = f"nowhere: <{destination.account}> is served {destination.why}"
-    whom = f" (for <{destination.recipient}>)" if destination.recipient != destination.account else ""
-    return place + whom
+    named = (destination.account, destination.address)
+    return place if destination.recipient in named else f"{place} (for <{destination.recipient}>)"
 
 
 def _time(at: float) -> str:

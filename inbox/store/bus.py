@@ -77,7 +77,7 @@ class Bus(ABC):
     def publish_written(
         self, messages: Iterable[IndexedMessage | AcceptedMessage], placed: Iterable[Iterable[Placed]]
     ) -> None:
-        """Wakes those who wait for what was just written: copies in mailboxes, and jobs that no worker has leased."""
+        """Wakes the waiters for rows just written: copies in mailboxes, and jobs that no worker has leased."""
         self.publish([place.mailbox for places in placed for place in places])
         if any(message.jobs and message.lease is None for message in messages):
             self.publish((QUEUE,))

@@ -27,7 +27,7 @@ groups.
 
 Reports: a message whose domain requests aggregate reports is counted once, whatever the number of tenants and
 recipients, with the action for the tenant that is evaluated first; in shadow mode without an action. A deferred message
-is counted when it comes again.
+is counted when it is sent again.
 
 An example::
 
@@ -175,7 +175,7 @@ class Dmarc(Plugin):
                         comment = " ".join(text for text in (exemption.name, vouch) if text)[:255]
                         return replace(fact, disposition="none", exception=exemption.kind, comment=comment), instead
         except (DnsTemporary, TimeoutError):
-            # An exception may apply: deferred mail comes again, refused mail would be lost.
+            # An exception may apply: deferred mail is sent again, refused mail would be lost.
             return replace(fact, comment="an exception could not be looked up"), _softened(action)
         sealers = [domain for exemption, _ in self._exceptions for domain in exemption.sealers]
         if sealers and way.arc is not None and way.arc.temporary:

@@ -5,7 +5,7 @@ Returns at: rcpt (Reject 550 5.1.1 for an unknown user, Defer 450 4.2.1 for a di
 Gives:      Resolved, in the recipient's facts: the accounts that get the message. Without this fact no recipient is
             accepted, so every policy that accepts mail must enable this plugin.
 Asks:       the directory, which follows aliases and, where the domain allows it, plus addresses.
-Forwards:   an alias may lead to addresses at other servers. Mail leaves only with ``forward_outside``; without it such
+Forwards:   an alias may point to addresses at other servers. Mail leaves only with ``forward_outside``; without it such
             an alias gets 451 4.7.1 (its accounts still get their mail), and so does a Redirect to another server.
 Postmaster: postmaster@ of every hosted domain is accepted (RFC 5321 §4.5.1), in upper or lower case. Without such an
             account or alias, its mail goes to ``postmaster``, else to ``catch_all``, else to the tenant's oldest active

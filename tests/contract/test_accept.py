@@ -23,7 +23,7 @@ async def accept(home: Home, *messages: IndexedMessage) -> list[list[Placed]]:
     return await home.db.writer.write(Indexed(messages))
 
 
-async def test_what_is_accepted_is_there(acme: Home) -> None:
+async def test_an_accepted_message_is_stored(acme: Home) -> None:
     mail = email(acme.tenant)
     copy = Copy(
         acme.inbox, Flag.SEEN | Flag.FLAGGED, ("$Junk", "work"), b"Delivered-To: ann@acme.test\r\n", "ann@acme.test",
@@ -126,7 +126,7 @@ async def test_one_bad_mailbox_and_nothing_is_written(acme: Home, other: Home) -
     assert (await acme.deliver()).uid == 1
 
 
-async def test_a_bad_arrival_harms_no_other(acme: Home) -> None:
+async def test_a_bad_message_affects_no_other(acme: Home) -> None:
     batch = [
         Indexed((indexed(email(acme.tenant), "no-such-mailbox" if n % 5 == 0 else acme.inbox),)) for n in range(40)
     ]

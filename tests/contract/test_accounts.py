@@ -107,7 +107,7 @@ async def test_odd_local_parts(db: Database, acme: Home) -> None:
         assert await db.accounts.by_address(f"{local}@acme.test") == made
 
 
-async def test_an_alias_leads_to_its_targets(db: Database, acme: Home) -> None:
+async def test_an_alias_resolves_to_its_targets(db: Database, acme: Home) -> None:
     bob = await db.accounts.add(acme.tenant, "bob@acme.test", "hash")
     made = await db.accounts.add_alias(acme.tenant, "team@acme.test", "bob@acme.test")
     assert made == Alias(acme.tenant, "team@acme.test", "bob@acme.test")
@@ -117,7 +117,7 @@ async def test_an_alias_leads_to_its_targets(db: Database, acme: Home) -> None:
     assert await db.accounts.targets(acme.tenant, "nobody@acme.test") == []
 
 
-async def test_what_an_alias_must_be(db: Database, acme: Home, other: Home) -> None:
+async def test_an_invalid_alias_is_refused(db: Database, acme: Home, other: Home) -> None:
     await db.accounts.add(acme.tenant, "bob@acme.test", "hash")
     await db.accounts.add_alias(acme.tenant, "info@acme.test", "ann@acme.test")
     for address, target in (("info@acme.test", "ann@acme.test"), ("bob@acme.test", "ann@acme.test")):
@@ -154,7 +154,7 @@ async def chain(db: Database, tenant: str, length: int) -> None:
         await db.accounts.add_alias(tenant, f"a{n}@acme.test", f"a{n - 1}@acme.test")
 
 
-async def test_aliases_lead_through_eight_steps_and_no_more(db: Database, acme: Home) -> None:
+async def test_aliases_are_followed_through_eight_steps_and_no_more(db: Database, acme: Home) -> None:
     await chain(db, acme.tenant, 9)
     assert await db.accounts.targets(acme.tenant, "a8@acme.test") == [acme.account]
     assert await db.accounts.targets(acme.tenant, "a9@acme.test") == []

@@ -109,7 +109,7 @@ async def test_s3_that_is_full(blobs: S3Blobs, faulty_s3: Faulty, code: str) -> 
 
 @pytest.mark.real
 async def test_s3_without_conditional_writes(blobs: S3Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some servers refuse the header; then it is looked for and written, and whoever came first stays."""
+    """Some servers refuse the header; then the blob is looked up and written, and the first writer wins."""
     from botocore.exceptions import ClientError
 
     put = blobs._client.put_object

@@ -1,4 +1,4 @@
-"""What every blob store promises: one suite over all of them."""
+"""Promises of every blob store: one suite over all of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def listed(blobs: Blobs, prefix: str = "") -> list[str]:
     return sorted([key async for key, _ in blobs.keys(prefix)])
 
 
-async def test_what_was_put_is_got(blobs: Blobs) -> None:
+async def test_a_blob_is_returned_as_it_was_put(blobs: Blobs) -> None:
     await blobs.put("msg/o/m/1.eml", MemoryContent(b"Subject: x\r\n\r\nbody\r\n"))
     content = await blobs.get("msg/o/m/1.eml")
     assert content.size == 20
@@ -76,7 +76,7 @@ async def test_writing_twice_replaces(blobs: Blobs) -> None:
     assert await listed(blobs) == ["msg/o/m/1.eml"]
 
 
-async def test_what_was_got_stays_readable_when_it_is_deleted_or_replaced(blobs: Blobs) -> None:
+async def test_an_open_blob_stays_readable_when_it_is_deleted_or_replaced(blobs: Blobs) -> None:
     await blobs.put("msg/o/m/1.eml", MemoryContent(b"first"))
     first = await blobs.get("msg/o/m/1.eml")
     await blobs.put("msg/o/m/1.eml", MemoryContent(b"other"))
@@ -94,7 +94,7 @@ async def test_read_gives_a_part_and_less_at_the_end(blobs: Blobs) -> None:
 
 
 @pytest.mark.parametrize("absent", ["msg/o/m/2.eml", "msg/other/m/1.eml", "msg/o", "msg/o/m/1.eml/below"])
-async def test_what_is_not_there_is_not_found(blobs: Blobs, absent: str) -> None:
+async def test_a_missing_blob_is_not_found(blobs: Blobs, absent: str) -> None:
     await blobs.put("msg/o/m/1.eml", MemoryContent(b"there"))
     with pytest.raises(NotFound):
         await blobs.get(absent)

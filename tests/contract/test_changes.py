@@ -94,7 +94,7 @@ async def test_a_closed_subscription_may_be_closed_again(acme: Home) -> None:
     await acme.deliver()
 
 
-async def test_a_database_closes_while_somebody_waits(acme: Home, opener: Opener) -> None:
+async def test_a_database_closes_while_a_caller_waits(acme: Home, opener: Opener) -> None:
     instance = await opener()
     waiting = asyncio.ensure_future(instance.changes.subscribe([acme.inbox]).wait())
     await asyncio.sleep(0)

@@ -107,7 +107,7 @@ async def test_each_state_has_its_time(acme: Home) -> None:
     assert await keys.pending() == [replace(made, created_at=5000.0)]
 
 
-async def test_a_state_that_somebody_else_has_changed_stays(acme: Home) -> None:
+async def test_a_state_that_another_process_has_changed_stays(acme: Home) -> None:
     keys = acme.db.dkim_keys
     await keys.add(key(acme, state="retired", retired_at=5.0))
     with pytest.raises(NotFound):
@@ -169,7 +169,7 @@ async def test_remove(acme: Home) -> None:
     await acme.db.dkim_keys.add(key(acme))
 
 
-async def test_what_is_not_there(acme: Home) -> None:
+async def test_missing_keys(acme: Home) -> None:
     for attempt in (
         acme.db.dkim_keys.set_state(acme.tenant, acme.domain, "s1", "active", 1.0),
         acme.db.dkim_keys.activate(acme.tenant, acme.domain, "s1", 1.0),

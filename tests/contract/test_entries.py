@@ -164,7 +164,7 @@ async def test_expunge_takes_what_is_marked(acme: Home) -> None:
     assert await acme.uids() == [1, 5]
 
 
-async def test_remove_takes_what_it_is_told(acme: Home) -> None:
+async def test_remove_deletes_the_named_entries(acme: Home) -> None:
     await acme.fill(4)
     assert await acme.db.messages.remove(acme.tenant, acme.inbox, [4, 2, 77]) == [2, 4]
     assert await acme.uids() == [1, 3]

@@ -18,7 +18,7 @@ async def _targets(db: Database, home: Home, address: str) -> tuple[list[str], t
     return [account.address for account in reached.accounts], reached.forwards
 
 
-async def test_an_alias_leads_outside(db: Database, acme: Home, other: Home) -> None:
+async def test_an_alias_points_outside(db: Database, acme: Home, other: Home) -> None:
     made = await db.accounts.add_forward(acme.tenant, "away@acme.test", OUTSIDE)
     assert made == Alias(acme.tenant, "away@acme.test", OUTSIDE)
     assert await _targets(db, acme, "away@acme.test") == ([], (OUTSIDE,))
@@ -39,7 +39,9 @@ async def test_an_alias_has_targets_of_both_kinds(db: Database, acme: Home) -> N
     assert await _targets(db, acme, "team@acme.test") == ([acme.account.address], (OUTSIDE,))
 
 
-async def test_what_cannot_be_added(db: Database, acme: Home, other: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_invalid_forwards_are_refused(
+    db: Database, acme: Home, other: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await db.accounts.add_forward(acme.tenant, "away@acme.test", OUTSIDE)
     for address, target in (
         ("away@acme.test", OUTSIDE),

@@ -81,7 +81,7 @@ def blobs_with(*paths: str) -> MemoryBlobs:
 
 
 async def subscriptions(db: Database, account: str) -> int:
-    """How many rows an account has in the table, which the port shows only to an account that exists."""
+    """Number of rows of an account in the table; the port shows them only for an existing account."""
     if isinstance(db, SqliteDatabase):
         sql = "SELECT count(*) FROM subscription WHERE owner = ?"
         return int(await db._main.read(lambda connection: connection.execute(sql, (account,)).fetchone()[0]))
@@ -240,7 +240,7 @@ async def test_a_domain_is_renamed_to_none_that_is_hosted(db: Database, acme: Ho
     assert (await everything(acme), await everything(other)) == before
 
 
-async def test_a_renaming_that_was_interrupted_goes_on(
+async def test_a_renaming_that_was_interrupted_continues(
     db: Database, acme: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await furnish(acme)
@@ -283,7 +283,7 @@ async def test_an_alias_loses_one_target_or_goes(db: Database, acme: Home) -> No
     await db.accounts.add(acme.tenant, "info@acme.test", "hash")
 
 
-async def test_aliases_that_lead_in_a_circle_go_too(db: Database, acme: Home) -> None:
+async def test_circular_aliases_are_removed(db: Database, acme: Home) -> None:
     await db.accounts.add_alias(acme.tenant, "a@acme.test", "ann@acme.test")
     await db.accounts.add_alias(acme.tenant, "b@acme.test", "a@acme.test")
     await db.accounts.add_alias(acme.tenant, "a@acme.test", "b@acme.test")
@@ -364,7 +364,7 @@ async def test_a_removed_domain(db: Database, acme: Home, other: Home) -> None:
 
 
 @pytest.mark.parametrize("purge", [True, False])
-async def test_a_removed_tenant_leaves_nothing_and_harms_nobody(
+async def test_a_removed_tenant_leaves_nothing_and_affects_no_other(
     db: Database, acme: Home, other: Home, purge: bool
 ) -> None:
     paths = await furnish(acme)
@@ -391,7 +391,7 @@ async def test_a_removed_tenant_leaves_nothing_and_harms_nobody(
     await db.accounts.add(again.id, "ann@acme.test", "hash")
 
 
-async def test_a_removal_works_in_steps_and_goes_on_after_an_interruption(
+async def test_a_removal_works_in_steps_and_continues_after_an_interruption(
     db: Database, acme: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("sqlite", "surreal"):
@@ -451,7 +451,7 @@ async def test_a_tenant_that_mail_leaves_is_in_use(db: Database, acme: Home) -> 
     await db.hosting.end_tenant(acme.tenant)
 
 
-async def test_what_is_in_use_is_not_removed(db: Database, acme: Home) -> None:
+async def test_an_object_in_use_is_not_removed(db: Database, acme: Home) -> None:
     await furnish(acme)
     with pytest.raises(InUse):
         await db.hosting.end_tenant(acme.tenant)

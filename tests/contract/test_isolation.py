@@ -116,7 +116,7 @@ async def _delete_entry(thief: Home) -> bool:
     return bool(there)
 
 
-#: What ``thief`` tries with an id of ``acme``; each is answered as if that id did not exist.
+#: Calls of ``thief`` with an id of ``acme``; each is answered as if that id did not exist.
 NOT_FOUND: dict[str, Attempt] = {
     "Tenants.set_domain_overrides": lambda a, t: t.db.tenants.set_domain_overrides(
         t.tenant, a.domain, DomainOverrides(dkim_selector="stolen")

@@ -78,7 +78,7 @@ async def test_kill_9_in_the_middle_of_everything(
             tables = await read(database)
             shown = Counter(entry[0] for entry in tables.entries if not there.get(entry[1], "tmp").startswith("tmp"))
             assert not kept - shown.keys(), f"kill {kill} lost messages"
-            assert max(shown.values()) == 1, "a message is there twice"
+            assert max(shown.values()) == 1, "a message occurs twice"
             stored = {path.stem for path in blobs_at.rglob("*.eml")}
             # A tenant that one process removes may get a message from another at the same moment: it is removed, too.
             of_staying = {mail for mail, (tenant, *_) in tables.emails.items() if tenant in staying}
@@ -93,7 +93,7 @@ async def test_kill_9_in_the_middle_of_everything(
 
 
 async def sound(database: Database) -> None:
-    """What the database's own server still had from those that were killed ends before long."""
+    """Transactions of killed processes end in the database's server before long."""
     deadline = asyncio.get_running_loop().time() + 10
     while wrong := [*await broken(database), *["a copy is half done"] * bool((await read(database)).copying)]:
         assert asyncio.get_running_loop().time() < deadline, wrong

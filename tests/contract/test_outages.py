@@ -68,7 +68,7 @@ async def test_a_killed_server_loses_nothing_that_was_acknowledged(
     await database.ping()
     uids = await acme.uids()
     there = {message.email.id: message.entry for message in await acme.fetched(acme.inbox, uids, texts=False)}
-    assert len(there) == len(uids), "no mail is there twice"
+    assert len(there) == len(uids), "no mail occurs twice"
     for mail_id, placed in told.items():
         assert (there[mail_id].uid, there[mail_id].modseq) == (placed.uid, placed.modseq)
     assert uids == list(range(1, len(uids) + 1)), "a transaction is there as a whole or not at all"
@@ -105,10 +105,10 @@ async def test_a_server_that_hangs(engine: SurrealServer) -> None:
                 database.ping(), acme.uids(), acme.deliver(), database.rates.hit("k", 60, 0.0), return_exceptions=True
             )
             assert [type(error) for error in done[:3]] == [StoreUnavailable] * 3
-            assert done[3] == Counted(count, 60.0, local=True), "counters go on in memory"
+            assert done[3] == Counted(count, 60.0, local=True), "counters continue in memory"
     engine.resume()
     await database.ping()
-    # Whether the mail that was on its way has arrived nobody can say; the next one does.
+    # Whether the mail in transit has arrived is unknown; the next one arrives.
     before = await acme.uids()
     assert (await acme.deliver()).uid == len(before) + 1
     await database.close()
@@ -123,7 +123,7 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_a_closed_database_says_so(database: SurrealDatabase) -> None:
+async def test_a_closed_database_is_reported(database: SurrealDatabase) -> None:
     acme = await home(database)
     await database.close()
     for call in (database.ping(), acme.uids(), acme.deliver()):
@@ -131,7 +131,7 @@ async def test_a_closed_database_says_so(database: SurrealDatabase) -> None:
             await call
 
 
-async def test_who_waits_for_changes_hears_of_them_after_an_outage(
+async def test_changes_during_an_outage_wake_a_waiting_session(
     engine: SurrealServer, database: SurrealDatabase
 ) -> None:
     acme = await home(database)

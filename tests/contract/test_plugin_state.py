@@ -162,7 +162,7 @@ async def test_a_scan_reads_pages_in_the_order_of_keys(kept: Kept) -> None:
     assert await kept.scan(prefix="c") == []
 
 
-async def test_what_is_too_large_is_refused(kept: Kept) -> None:
+async def test_an_entry_that_is_too_large_is_refused(kept: Kept) -> None:
     for change in (Put("k" * 1025, b""), Put("", b""), Put("\u00e9" * 513, b""), Put("k", b"x" * 4097)):
         with pytest.raises(ValueError, match="octets"):
             await kept.do(change)
@@ -201,7 +201,7 @@ async def test_a_call_that_fails_fails_alone(kept: Kept) -> None:
 
 
 @pytest.mark.usefixtures("few")
-async def test_what_expires_first_makes_room(kept: Kept) -> None:
+async def test_the_entry_that_expires_first_makes_room(kept: Kept) -> None:
     await kept.do(*(Put(f"old{n:02}", b"x", NOW + 100 + n) for n in range(MOST - 2)), Put("k", b"x"), Put("l", b"x"))
     other = Kept(kept.state, kept.tenant, kept.plugin, "other")
     await other.do(Put("new", b"x", NOW + 1000))

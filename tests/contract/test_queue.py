@@ -270,7 +270,7 @@ async def test_a_worker_that_was_stopped_changes_nothing(acme: Home, clock: Fake
     assert not await deliver(acme.db.queue, fresh)
 
 
-async def test_a_renewed_lease_goes_on(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
+async def test_a_renewed_lease_continues(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
     await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
     leased = await only(acme.db.queue, seconds=30.0)
     assert await acme.db.queue.renew([leased], 120.0) == {leased.job.id}
@@ -303,7 +303,7 @@ async def test_a_clock_that_is_set_back_stops_nothing(acme: Home, clock: FakeClo
     await acme.db.queue.enqueue(acme.tenant, mail, [job()])
     leased = await only(acme.db.queue)
     await jump(acme.db, clock, -DAY)
-    # The lease ends in a day by the new clock; the worker's next renewal would have put it right.
+    # The lease ends in a day by the new clock; the worker's next renewal would have corrected it.
     again = await only(acme.db.queue, "second")
     assert again.fence == leased.fence + 1
     assert await defer(acme.db.queue, again, 60.0, "451 later")
@@ -356,7 +356,7 @@ async def test_every_tenant_is_served_in_the_end(
     assert set(taken[:2]) == {acme.tenant, other.tenant}
 
 
-async def test_what_is_held_is_not_leased(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
+async def test_a_held_job_is_not_leased(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
     queue, tenant = acme.db.queue, acme.tenant
     first, second = job(), job(domain="second.test")
     await queue.enqueue(tenant, await stored(acme), [first, second])
@@ -491,7 +491,7 @@ async def test_ends_of_one_mails_jobs_at_once(acme: Home, opener: Opener, job: C
     assert await acme.db.messages.blob_in_use([mail.blob_path]) == set()
 
 
-async def test_what_a_removal_forgets(acme: Home, other: Home, job: Callable[..., Job]) -> None:
+async def test_a_removal_deletes_jobs_and_records(acme: Home, other: Home, job: Callable[..., Job]) -> None:
     queue, tenant = acme.db.queue, acme.tenant
     mail = await stored(acme)
     own, acted, elsewhere, dsn = (
@@ -584,7 +584,7 @@ async def test_a_signature_is_kept_if_the_attempt_ended_before_the_dot(
     assert (await only(acme.db.queue)).signed == b"DKIM: x\r\n"
 
 
-async def test_what_a_peer_says_is_bounded(acme: Home, job: Callable[..., Job]) -> None:
+async def test_the_text_of_a_reply_is_bounded(acme: Home, job: Callable[..., Job]) -> None:
     await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
     leased, text = await only(acme.db.queue), "x" * 1_000_000
     state = RecipientState("failed", 550, "5.1.1", text, reported=True)
@@ -698,7 +698,7 @@ async def test_the_jobs_of_a_disabled_tenant_wait(acme: Home, other: Home, job: 
     assert [one.tenant for one in await queue.lease("w", 10, 60.0)] == [acme.tenant]
 
 
-async def test_what_a_filter_finds(acme: Home, job: Callable[..., Job], now: Callable[[], float]) -> None:
+async def test_a_filter_finds_matching_jobs(acme: Home, job: Callable[..., Job], now: Callable[[], float]) -> None:
     queue, tenant = acme.db.queue, acme.tenant
     old, held, failing = job(created_at=now() - DAY), job(sender="x@acme.test"), job(domain="down.test")
     await queue.enqueue(tenant, await stored(acme), [old, held, failing])

@@ -80,7 +80,7 @@ async def test_kill_9_of_workers(kind: str, tmp_path: Path, request: pytest.Fixt
 
 
 async def settled(database: object) -> list[str]:
-    """What is wrong once the database's own server has ended what was under way."""
+    """Violated invariants after the database's server has ended unfinished transactions."""
     deadline = time.monotonic() + 10
     while (wrong := await broken(database)) and time.monotonic() < deadline:  # type: ignore[arg-type]
         await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Which messages ``Messages.accept`` recognises as retries, and what the decision record says of them."""
+"""Retries that ``Messages.accept`` recognises, and their decision records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def first(acme: Home, mailbox: str | None = None, prepended: bytes = ENVEL
 
 
 async def retried(acme: Home, mail: EmailRecord, prepended: bytes = ENVELOPE, seconds: float = 60.0) -> Placed:
-    """Where the message goes when it comes once more, bound for INBOX."""
+    """The destination of the message when it is sent again for INBOX."""
     ((placed,),) = await accept(acme, indexed(again(mail, seconds), acme.inbox, prepended=prepended))
     return placed
 
@@ -65,7 +65,7 @@ async def test_another_envelope_is_no_retry(acme: Home, other: bytes) -> None:
     assert (placed.fresh, placed.uid, placed.email) == (True, 2, mail.id)
 
 
-async def test_a_copy_without_an_envelope_never_stands_for_a_delivery(acme: Home) -> None:
+async def test_a_copy_without_an_envelope_never_counts_as_a_delivery(acme: Home) -> None:
     """A message that its owner appended has no trace fields."""
     mail = await first(acme, prepended=b"")
     assert [(await retried(acme, mail, b"")).uid, (await retried(acme, mail, ENVELOPE)).uid] == [2, 3]

@@ -167,7 +167,7 @@ async def test_a_removed_inbox_leaves_nothing(db: Database, acme: Home) -> None:
     assert await db.accounts.targets(acme.tenant, SUPPORT) == []
 
 
-async def test_a_removed_member_is_none(db: Database, acme: Home) -> None:
+async def test_a_removed_member_is_not_a_member(db: Database, acme: Home) -> None:
     made = await _support(acme)
     bob = await db.accounts.add(acme.tenant, "bob@acme.test", "hash")
     await db.shared_inboxes.set_member(acme.tenant, made.id, Member(bob.id, bob.address))

@@ -1,4 +1,4 @@
-"""What plugins and workers find when the database is gone, full, or back again."""
+"""Behaviour of plugins and workers while the database is unavailable, full, or available again."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_a_server_that_is_gone_and_back(tmp_path: Path) -> None:
         engine.kill()
 
 
-async def test_on_a_full_disk_nothing_is_added_and_work_goes_on(
+async def test_on_a_full_disk_nothing_is_added_and_work_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inbox.store.room._LOOK_SECONDS", 0.0)  # the disk becomes full from one call to the next

@@ -30,7 +30,7 @@ LARGEST = 3 * MOST_ROWS + 10
 
 
 def watched(db: Database) -> list[int]:
-    """Will hold the rows of each transaction; of SurrealDB, of which nobody can say that, nothing."""
+    """Collects the rows of each transaction; nothing for SurrealDB, where they are unknown."""
     rows: list[int] = []
     if isinstance(db, SqliteDatabase):
         db._main._committer.watch = rows.append
@@ -140,7 +140,7 @@ async def test_a_store_that_is_left_early_leaves_the_rest(acme: Home) -> None:
     assert (await acme.db.mailboxes.status(acme.tenant, acme.inbox)).unseen == MANY - len(done)
 
 
-async def test_what_is_changed_between_two_steps_is_left_alone(acme: Home) -> None:
+async def test_an_entry_changed_between_two_steps_is_left_alone(acme: Home) -> None:
     """UNCHANGEDSINCE holds for each step (RFC 7162 §3.1.3)."""
     since = (await acme.fill(MANY))[-1].modseq
     left_alone: list[int] = []
@@ -298,7 +298,7 @@ async def test_a_deleted_mailbox_whose_process_ended_is_gone_and_its_rest_is_rem
     again = await acme.db.mailboxes.create(acme.tenant, acme.account.id, "Archive")
     with pytest.raises(AlreadyExists):
         await acme.db.mailboxes.create(acme.tenant, acme.account.id, "Archive")
-    # A mail that comes again is not taken for one that is there.
+    # A mail that is sent again is not mistaken for a stored one.
     ((placed,),) = await acme.db.writer.write(Indexed((indexed(mail, again.id),)))
     assert placed.fresh
     await acme.db.mailboxes.delete(acme.tenant, again.id)

@@ -1,4 +1,4 @@
-"""What docs/surrealdb.md tells operators to do, with the real engine: the user's rights, backup and restore."""
+"""The instructions of docs/surrealdb.md with the real engine: the user's rights, backup and restore."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ async def test_the_backup_of_the_guide_is_all_there_after_a_restore(
 async def test_tls_with_an_authority_of_ones_own(
     engine: SurrealServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A TLS terminator stands in front of the engine, which speaks none here."""
+    """A TLS terminator in front of the engine, which has no TLS here."""
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(context)

@@ -1,4 +1,4 @@
-"""What a hook may return: docs/plugins.md shows these tests."""
+"""Answers of hooks: docs/plugins.md shows these tests."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ async def test_shadow() -> None:
 
     outcome = await PluginTest(Trial).data()
     assert outcome.verdict == Accept()
-    assert outcome.trace.opinions == (Shadow(Reject(550, "5.7.1", "Not yet")),), "recorded all the same"
+    assert outcome.trace.opinions == (Shadow(Reject(550, "5.7.1", "Not yet")),), "recorded nevertheless"
 
 
 async def test_a_wrong_answer_becomes_on_error() -> None:

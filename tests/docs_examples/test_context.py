@@ -1,4 +1,4 @@
-"""What a hook is given: docs/plugins.md shows these tests."""
+"""Arguments of hooks: docs/plugins.md shows these tests."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ async def test_links() -> None:
 
 
 class Words:
-    """What takes long to work out, and depends on the message alone."""
+    """A slow result that depends on the message alone."""
 
     def __init__(self) -> None:
         self.count: int | None = None

@@ -164,7 +164,7 @@ async def test_shadow_mode_records_and_enforces_nothing() -> None:
 
 
 class Kept(Plugin):
-    """What a plugin may keep: memory of this process, bounded, without any message in it."""
+    """State of a plugin: bounded memory of this process, without messages."""
 
     def __init__(self, settings: PluginSettings, services: Services) -> None:
         self.seen: dict[str, int] = {}
@@ -223,7 +223,7 @@ def test_files_cannot_import_one_another(tmp_path: Path) -> None:
         load(tmp_path / "second.py")
 
 
-def test_what_the_loader_knows() -> None:
+def test_loaded_plugins() -> None:
     plugin = load(Everything)
     assert (plugin.shareable, plugin.at_least, plugin.timeout) == (True, True, 5.0)
     assert {stage.value for stage in plugin.stages} == {"rcpt", "data"}

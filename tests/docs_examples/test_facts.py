@@ -1,4 +1,4 @@
-"""How a plugin reads facts: docs/plugins.md shows these tests."""
+"""Reading facts in a plugin: docs/plugins.md shows these tests."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_a_report_is_filed_away() -> None:
 
 @dataclass(frozen=True)
 class Arrived:
-    """When MAIL was said."""
+    """The time of MAIL."""
 
     at: float
 

@@ -1,4 +1,4 @@
-"""What a hook costs: docs/plugins.md shows this test."""
+"""Cost of a hook: docs/plugins.md shows this test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PLUGIN = Path(__file__).parents[2] / "examples" / "plugins" / "shouting_subject.
 
 
 async def microseconds(plugin: Path, eml: bytes, calls: int = 1000) -> float:
-    """What one call at ``data`` costs, the engine's share included; the best of five rounds."""
+    """Cost of one call at ``data``, including the engine; the best of five rounds."""
     test = PluginTest(plugin)
     rounds = []
     for _ in range(5):

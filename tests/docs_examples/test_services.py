@@ -1,4 +1,4 @@
-"""What a plugin gets from the core: docs/plugins.md shows these tests."""
+"""Services of the core for plugins: docs/plugins.md shows these tests."""
 
 from __future__ import annotations
 

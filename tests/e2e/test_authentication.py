@@ -67,7 +67,7 @@ plugins:
     "careful": "plugins: {dkim: {results: {temperror: defer}}}",
     "second": "plugins: {spf: {exempt: [127.0.0.0/8]}}",
 }
-#: What exempts loopback in the policy that ships; here strangers come from there.
+#: The exemption of loopback in the shipped policy; here strangers connect from there.
 EXEMPT = 'exempt: [127.0.0.0/8, "::1"]'
 
 
@@ -124,7 +124,7 @@ def held(server: RunningServer, tenant: str, subject: str) -> str:
 
 
 def facts(server: RunningServer, transaction: str, tenant: str = "demo") -> dict[str, dict[str, Any]]:
-    """What the plugins found out, by the fact's name, as the tenant's decision record has it."""
+    """The facts in the tenant's decision record, by name."""
     explained = json.loads(server.cli("explain", transaction, "--json").stdout)
     records = explained if isinstance(explained, list) else [explained]
     (record,) = [each for each in records if each["tenant"] == tenant]
@@ -150,11 +150,11 @@ async def record_of(server: RunningServer, subject: str) -> EmailRecord:
         await database.close()
 
 
-async def test_what_passes_is_stored_with_what_was_found_out(server: RunningServer, dns_world: DnsWorld) -> None:
+async def test_authenticated_mail_is_stored_with_its_results(server: RunningServer, dns_world: DnsWorld) -> None:
     author = await Author.named("honest").publish(dns_world, dmarc="v=DMARC1; p=reject")
     forged = "Authentication-Results: MX.test; spf=pass smtp.mailfrom=ceo@bank.test"
     foreign = "Authentication-Results: mx.elsewhere.test; dkim=fail header.d=x.test"
-    # Signed by somebody else's program.
+    # Signed by another program.
     pem = RSA_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     message = author.mail("passes", sign=False)
     signature = dkim.sign(message, b"rsa", author.domain.encode(), pem, include_headers=[b"From", b"Subject"])
@@ -214,7 +214,7 @@ async def test_a_tenant_has_exempt_peers_of_its_own(server: RunningServer, dns_w
     assert send(server, author.address, author.mail("secondary")).brief == (550, "5.7.23"), "those of one tenant only"
 
 
-async def test_what_a_domain_asks_for_is_done_with_forgeries(server: RunningServer, dns_world: DnsWorld) -> None:
+async def test_forgeries_are_handled_as_the_domain_requests(server: RunningServer, dns_world: DnsWorld) -> None:
     bulk = await Author.named("bulk").publish(dns_world)
     strict = await Author.named("strict").publish(dns_world, spf="", dmarc="v=DMARC1; p=reject", key=False)
     milder = await Author.named("milder").publish(dns_world, spf="", dmarc="v=DMARC1; p=quarantine", key=False)
@@ -256,7 +256,7 @@ async def test_two_tenants_of_one_message_go_their_own_ways(server: RunningServe
     assert len(quarantined(server, "demo", "for two")) == 1
     assert quarantined(server, "mild", "for two") == []
 
-    # What was refused is held all the same, and a forgery must not come out of quarantine as our word.
+    # A refused message is kept nevertheless, and a forgery must not leave quarantine with our authority.
     assert server.cli("quarantine", "release", held(server, "demo", "for two")).returncode == 0
     (released,) = fetched(server, "for two")
     (field,) = fields(released, "Authentication-Results")
@@ -264,7 +264,7 @@ async def test_two_tenants_of_one_message_go_their_own_ways(server: RunningServe
     assert fields(released, "X-Spam-Flag") == []
 
 
-async def test_who_cannot_be_looked_up_comes_again(server: RunningServer, dns_world: DnsWorld) -> None:
+async def test_mail_is_deferred_while_the_dns_does_not_answer(server: RunningServer, dns_world: DnsWorld) -> None:
     bogus = Author(BOGUS)
     answered = send(server, bogus.address, bogus.mail("bogus sender", sign=False))
     assert answered.brief == (451, "4.7.24")
@@ -306,14 +306,14 @@ async def test_the_word_of_a_gateway_counts_where_that_is_wanted(
             f" dkim={result} header.d={at}; dmarc={result} header.from={at}"
         )
 
-    good = author.mail("gateway said pass", fields=[said("pass")], sign=False)
-    bad = author.mail("gateway said fail", fields=[said("fail")], sign=False)
+    good = author.mail("gateway reports pass", fields=[said("pass")], sign=False)
+    bad = author.mail("gateway reports fail", fields=[said("fail")], sign=False)
     assert send(server, author.address, good).brief == (550, "5.7.23"), "anybody may write such a field"
     believing = await asyncio.to_thread(furnished, tmp_path, dns_world.resolver, SMTP_AUTH_ALLOW_HEADER_OVERRIDE="true")
     try:
         believing.start()
         assert send(believing, author.address, good).brief == (250, "2.0.0")
-        (stored,) = fetched(believing, "gateway said pass")
+        (stored,) = fetched(believing, "gateway reports pass")
         (field,) = fields(stored, "Authentication-Results")
         assert re.findall(r"(spf|dkim|dmarc)=pass \(from the message's header\)", field) == ["spf", "dkim", "dmarc"]
         assert fields(stored, "Received-SPF") == []
@@ -363,7 +363,7 @@ async def test_a_trusted_sealer_vouches_for_what_it_changed(server: RunningServe
     assert f"as[1].d={sealer.domain}" in known["DmarcFact"]["comment"]
 
 
-async def test_what_was_seen_becomes_a_report(server: RunningServer, tmp_path: Path, dns_world: DnsWorld) -> None:
+async def test_observed_mail_becomes_a_report(server: RunningServer, tmp_path: Path, dns_world: DnsWorld) -> None:
     author = Author.named("watching")
     await author.publish(dns_world, dmarc=f"v=DMARC1; p=none; rua=mailto:reports@{author.domain}")
     for _ in range(2):
@@ -386,7 +386,7 @@ async def test_what_was_seen_becomes_a_report(server: RunningServer, tmp_path: P
 
 
 def observed(server: RunningServer, domain: str) -> int:
-    """How many messages were counted for a domain."""
+    """The number of messages counted for a domain."""
     connection = sqlite3.connect(f"file:{server.data / 'inbox.db'}?mode=ro", uri=True)
     try:
         (found,) = connection.execute(

@@ -15,7 +15,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.real
 
 
-def test_a_new_certificate_is_taken_up_and_a_wrong_one_is_told(tmp_path: Path) -> None:
+def test_a_new_certificate_is_used_and_a_wrong_one_is_reported(tmp_path: Path) -> None:
     def issue(name: str, *, key: bool) -> None:
         leaf = trustme.CA().issue_cert(name)
         (tmp_path / "cert.pem").write_bytes(leaf.cert_chain_pems[0].bytes())
@@ -31,10 +31,10 @@ def test_a_new_certificate_is_taken_up_and_a_wrong_one_is_told(tmp_path: Path) -
         assert here.process is not None
         issue("two.test", key=False)
         here.process.send_signal(signal.SIGHUP)
-        until(lambda: b'"certificate_refused"' in here.log.read_bytes(), "the mismatch was not told")
+        until(lambda: b'"certificate_refused"' in here.log.read_bytes(), "the mismatch was not logged")
         issue("three.test", key=True)
         here.process.send_signal(signal.SIGHUP)
-        until(lambda: b'"certificate_changed"' in here.log.read_bytes(), "the change was not told")
+        until(lambda: b'"certificate_changed"' in here.log.read_bytes(), "the change was not logged")
         shown = ssl.get_server_certificate(("127.0.0.1", here.port("imaps")))
         assert shown.strip() in (tmp_path / "cert.pem").read_text()
     finally:

@@ -1,4 +1,4 @@
-"""Nothing acknowledged is lost, and nothing is there twice: not by a crash, a full disk, or a database that is gone."""
+"""Nothing acknowledged is lost or duplicated by a crash, a full disk, or an unavailable database."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def send_one(server: RunningServer, message: bytes) -> tuple[int, str]:
 
 
 def found_numbers(server: RunningServer) -> Counter[int]:
-    """How often each number is in Ann's INBOX; reads every message whole."""
+    """Occurrences of each number in Ann's INBOX; reads every message completely."""
     context = ssl.create_default_context(cafile=str(server.certificate))
     context.check_hostname = False
     client = imaplib.IMAP4_SSL("127.0.0.1", server.port("imaps"), ssl_context=context)
@@ -171,7 +171,7 @@ def test_a_database_that_is_gone_defers_and_nothing_acknowledged_is_lost(server:
     assert found_numbers(server).keys() >= {1, 3}
 
 
-def test_a_full_disk_is_said_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     if shutil.which("unshare") is None:
         pytest.skip("unshare is not installed")
     probe = subprocess.run(

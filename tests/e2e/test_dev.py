@@ -45,7 +45,7 @@ class Demo:
         return code, text.decode()
 
     def inbox(self, *words: str) -> str:
-        """What a command prints in a shell that has the exports which the demo suggests."""
+        """The output of a command in a shell with the exports that the demo suggests."""
         exports = re.search(r"export (INBOX_DATA_DIR=\S+) (INBOX_POLICY_DIR=\S+)", self.said)
         assert exports is not None, self.said
         environ = {**os.environ, **dict(pair.split("=", 1) for pair in exports.groups())}
@@ -103,7 +103,7 @@ def test_two_demos_do_not_share_a_scanner(tmp_path: Path) -> None:
     assert "clamd of this demo" in second.said
 
 
-def test_without_a_scanner_mail_is_accepted_and_the_demo_says_so(tmp_path: Path) -> None:
+def test_without_a_scanner_mail_is_accepted_and_the_demo_reports_it(tmp_path: Path) -> None:
     with demo(tmp_path, INBOX_DATA_DIR="deep/" * 12 + "data") as one:
         assert "accepted unscanned: the path" in one.said
         code, text = one.send(b"harmless")

@@ -106,7 +106,7 @@ async def test_nobody_answers(dns_world: DnsWorld) -> None:
     assert (await judged(asks, PLAIN, PLAIN)).result is Result.TEMPERROR
 
 
-async def test_a_forwarder_is_known_by_a_name_that_leads_back(dns_world: DnsWorld) -> None:
+async def test_a_forwarder_is_known_by_a_name_that_resolves_to_it(dns_world: DnsWorld) -> None:
     await dns_world.publish(PLAIN, '_dmarc TXT "v=DMARC1; p=reject"')
     await dns_world.publish(WORLD, "7.2.0.192.in-addr.arpa PTR mx.forwarder.example.")
     settings = Settings.model_validate({"exceptions": [{"name": "friend", "forwarders": ["*.forwarder.example"]}]})

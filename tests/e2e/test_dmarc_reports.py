@@ -119,7 +119,7 @@ async def test_a_broken_report_is_mail_as_any_other(tmp_path: Path, eml: bytes) 
         assert not any((await reports(here)).values())
 
 
-async def test_what_is_quarantined_is_not_counted(tmp_path: Path) -> None:
+async def test_a_quarantined_report_is_not_counted(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await furnish(here)
         rule = "{name: REPORTS, when: 'subject.contains(\"Report\")', score: 9}"
@@ -133,7 +133,7 @@ async def test_what_is_quarantined_is_not_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-async def test_what_was_judged_becomes_a_report(tmp_path: Path, dns_world: DnsWorld) -> None:
+async def test_checked_mail_becomes_a_report(tmp_path: Path, dns_world: DnsWorld) -> None:
     record = "v=DMARC1; p=none; rua=mailto:d@plain.test!1m,mailto:tiny@plain.test!1k,mailto:x@signed.test"
     await dns_world.publish("plain.test", f'_dmarc TXT "{record}"')
     async with world(tmp_path, DNS_RESOLVER=dns_world.resolver) as here:
@@ -162,10 +162,10 @@ async def test_what_was_judged_becomes_a_report(tmp_path: Path, dns_world: DnsWo
     assert (row.header_from, row.envelope_from) == ("news.plain.test", "bounce.plain.test")
     assert (row.dkim_aligned, row.spf_aligned) == (False, False)
     assert row.spf == (("bounce.plain.test", "mfrom", "fail"),)
-    assert b"acme.test" not in mail.content, "strangers are told of no recipient"
+    assert b"acme.test" not in mail.content, "strangers learn of no recipient"
 
 
-async def test_what_was_observed_is_in_the_database_when_the_server_has_stopped(tmp_path: Path) -> None:
+async def test_observations_are_in_the_database_when_the_server_has_stopped(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         await here.plugin("observer", OBSERVER)
         await here.policy("default.yaml", "plugins:\n  recipients: {}\n  observer: {}\n")

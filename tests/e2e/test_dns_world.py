@@ -1,4 +1,4 @@
-"""The DNS that other tests lean on: what is published is seen at once, and who vouches for it."""
+"""The DNS of other tests: published records are visible immediately, and zones are signed or not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def texts(answer: dns.resolver.Answer) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("zone", "authentic"), [(SIGNED, True), (PLAIN, False), (WORLD, False)])
-async def test_what_is_published_replaces_what_was_there_at_once(
+async def test_published_records_replace_earlier_ones_immediately(
     dns_world: DnsWorld, zone: str, authentic: bool
 ) -> None:
     name = f"name.{zone}".rstrip(".")

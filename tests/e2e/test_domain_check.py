@@ -39,7 +39,7 @@ class Operator:
         return [row for row in rows if row["type"] != "FILE" and row["need"] != "later"]
 
     def publish_all(self) -> None:
-        """What ``inbox domain records`` says, as it says it."""
+        """The output of ``inbox domain records``."""
         for row in self.wanted():
             data = quoted(row["value"]) if row["type"] == "TXT" else row["value"]
             own = row["name"].endswith(self.domain)
@@ -276,7 +276,7 @@ def test_tlsa(operator: Operator) -> None:
     assert [each[:2] for each in operator.found("tlsa")] == [("warn", "differs")]
 
 
-def test_what_mail_programs_find(operator: Operator) -> None:
+def test_mail_programs_find_the_services(operator: Operator) -> None:
     submission = ("_submissions._tcp SRV 0 1 465 mx.signed.test.", "_submission._tcp SRV 0 1 587 mx.signed.test.")
     operator.publish("_imaps._tcp SRV 5 0 993 MX.signed.test.")
     assert operator.found("srv") == [
@@ -316,7 +316,7 @@ def test_signatures_that_are_wrong(operator: Operator) -> None:
     assert change.startswith("its signatures are invalid")
 
 
-def test_dnssec_cannot_be_told_from_afar(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dnssec_of_a_distant_resolver_is_not_trusted(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Server, "trusted", False)
     ((outcome, state, change),) = operator.found("dnssec")
     assert (outcome, state) == ("ok", "unknown")

@@ -1,4 +1,4 @@
-"""A disk without room: mail is refused, and whoever wants to make room can."""
+"""A disk without room: mail is refused, and users can delete mail."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_a_server_starts_on_a_full_disk(disk: RunningServer) -> None:
     assert send(disk, 1) == 452
 
 
-def test_logins_go_on_when_the_counters_are_gone(tmp_path: Path) -> None:
+def test_logins_continue_when_the_counters_are_gone(tmp_path: Path) -> None:
     server = RunningServer(tmp_path)
     server.populate()
     server.start()

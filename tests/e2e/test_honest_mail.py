@@ -66,7 +66,9 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_what_others_take_is_taken(server: RunningServer, dns_world: DnsWorld, shape: str) -> None:
+async def test_mail_that_other_servers_accept_is_accepted(
+    server: RunningServer, dns_world: DnsWorld, shape: str
+) -> None:
     author = await Author.named(f"honest{list(SHAPES).index(shape)}").publish(dns_world, dmarc="v=DMARC1; p=reject")
     name, local = SHAPES[shape]
     message = author.mail(shape, sign=False).replace(
@@ -85,7 +87,7 @@ async def test_what_others_take_is_taken(server: RunningServer, dns_world: DnsWo
     assert sender in explained.stdout
 
 
-async def test_what_may_show_another_author_is_refused(server: RunningServer, dns_world: DnsWorld) -> None:
+async def test_mail_that_may_show_another_author_is_refused(server: RunningServer, dns_world: DnsWorld) -> None:
     author = await Author.named("evil").publish(dns_world, dmarc="v=DMARC1; p=reject")
     for name in (b"ceo@bank.test, <%s>", b"<ceo@bank.test> <%s>", b"=?utf-8?q?=3Cceo=40bank.test=3E?= <%s>"):
         message = author.mail("forged", sign=False).replace(

@@ -154,7 +154,7 @@ async def test_mbsync_keeps_two_sides_equal(tmp_path: Path) -> None:
 
 #: Checks of the suite that no server can pass, and why.
 LIVETEST_FAULTS = {
-    "test_fetch": "compares an Envelope, which is no sequence, with assertSequenceEqual",
+    "test_fetch": "compares an Envelope, which is not a sequence, with assertSequenceEqual",
     "test_move": "imaplib of Python 3.11 knows no MOVE without UID; the UID form of the same check passes",
     "test_small_connection_timeout_fail": "wants a connection over loopback to take more than a millisecond",
     "test_small_read_timeout_fail": "wants an answer over loopback to take more than ten microseconds",

@@ -81,7 +81,9 @@ def subjects(server: RunningServer) -> list[bytes]:
     )
 
 
-def test_what_one_instance_takes_the_other_shows(instances: list[RunningServer], engine: SurrealServer) -> None:
+def test_mail_that_one_instance_accepts_is_shown_by_the_other(
+    instances: list[RunningServer], engine: SurrealServer
+) -> None:
     for number in range(6):
         code, text = send(instances[number % 2], number)
         assert code == 250, text

@@ -32,7 +32,7 @@ def admin(server: RunningServer, method: str, target: str) -> dict[str, Any]:
 
 
 def banner(server: RunningServer, header: bytes = b"") -> bytes:
-    """What the server says at first; empty if it closes."""
+    """The greeting of the server; empty if it closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port("smtp")), 30) as connection:
         connection.sendall(header)
         return connection.recv(4)

@@ -158,7 +158,7 @@ def test_a_terminal_that_was_closed(server: RunningServer) -> None:
     assert server.stop() == 0
 
 
-def test_a_reader_that_comes_back_is_told_how_much_it_missed(server: RunningServer, tmp_path: Path) -> None:
+def test_a_returning_reader_learns_how_much_it_missed(server: RunningServer, tmp_path: Path) -> None:
     fifo = tmp_path / "log"
     os.mkfifo(fifo)
     reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)

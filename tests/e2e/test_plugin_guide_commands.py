@@ -74,7 +74,7 @@ class Shell:
         self.id = found[-1] if found else self.id
 
     def reload(self) -> None:
-        """The server sees changed files within a second; here it is told to look, so that nothing waits for a clock."""
+        """Makes the server check files by a reload, so that no test waits for its clock."""
         assert self.server.process is not None
         before = self.server.log.read_text().count("policies_loaded")
         self.server.process.send_signal(signal.SIGHUP)

@@ -34,7 +34,7 @@ def connected(server: Remote) -> smtplib.SMTP:
 
 
 @BOTH
-def test_a_server_takes_mail_and_refuses_recipients_for_good_and_for_now(server_of: ServerOf) -> None:
+def test_a_server_accepts_mail_and_refuses_recipients_permanently_and_temporarily(server_of: ServerOf) -> None:
     with server_of() as server:
         with connected(server) as client:
             refused = client.sendmail("ann@demo.test", ["bob@remote.test", NOBODY, LATER], MESSAGE)
@@ -89,7 +89,7 @@ def test_the_sink_keeps_what_it_takes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("option", "code"), [("-f", 500), ("-r", 450)])
-def test_the_sink_refuses_a_verb_for_good_or_for_now(option: str, code: int) -> None:
+def test_the_sink_refuses_a_verb_permanently_or_temporarily(option: str, code: int) -> None:
     with smtp_sink(option, "RCPT") as sink, connected(sink) as client:
         client.ehlo()
         client.mail("ann@demo.test")

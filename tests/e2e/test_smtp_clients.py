@@ -50,7 +50,7 @@ async def test_swaks(world: World, options: list[str]) -> None:
     assert b"\r\n\r\n.dot\r\nline\r\n" in got.content
 
 
-async def test_swaks_is_told_why(world: World) -> None:
+async def test_swaks_shows_the_reason(world: World) -> None:
     code, said = await run("swaks", "--server", f"127.0.0.1:{world.port}", "--to", "unknown@demo.test", "--from", "<>")
     assert code == 24, said
     assert "550 5.1.1 Refused" in said

@@ -121,7 +121,7 @@ def test_a_domain_that_does_not_permit_us_is_refused_unless_the_database_says_ot
         ("", "DATA", 250, "2.0.0"),
     ],
 )
-def test_what_the_policy_says_of_each_result(
+def test_the_policy_has_an_action_for_each_result(
     running: RunningServer, sender: str, stage: str, code: int, enhanced: str
 ) -> None:
     running.populate()

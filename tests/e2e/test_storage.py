@@ -266,7 +266,7 @@ def test_a_disk_that_is_swapped_while_the_server_runs_takes_no_mail(make: Make) 
 
 
 def test_a_new_process_that_files_takes_no_mail_on_a_swapped_disk(tmp_path: Path) -> None:
-    """It never saw the right disk, and the server looks at the stores only now and then."""
+    """It never saw the right disk, and the server checks the stores only periodically."""
     server = RunningServer(tmp_path)
     server.populate()
     server.start()
@@ -311,7 +311,7 @@ def test_a_bucket_that_is_gone_for_a_while(make: Make, ministack: Ministack, fau
     assert (code, text[:5]) == (451, "4.3.0")
     until(lambda: status(server, "/health")["status"] == "failing", "health fails")
     assert not found_numbers(server), "the mailbox opens, its messages are answered NO"
-    assert "stores_do_not_match" not in server.log.read_text(), "nobody knows whether it is the right one"
+    assert "stores_do_not_match" not in server.log.read_text(), "it is unknown whether it is the right one"
     faulty_s3.become("pass")
     assert send_one(server, mail(2))[0] == 250
     until(lambda: status(server, "/health")["status"] == "ok", "health is back")

@@ -172,7 +172,7 @@ def test_a_scanner_that_is_gone_defers_and_nothing_is_lost(server: RunningServer
     assert messages(server) == []
 
 
-def test_a_rule_is_in_force_as_soon_as_it_is_saved_and_a_slip_changes_nothing(server: RunningServer) -> None:
+def test_a_rule_is_in_force_as_soon_as_it_is_saved_and_a_mistake_changes_nothing(server: RunningServer) -> None:
     server.start()
     policy = """\
 plugins:
@@ -200,7 +200,7 @@ thresholds: {quarantine: 5}
             client.noop()
         return "demo.yaml:4:" in server.log.read_text()
 
-    until(is_told, "the slip was logged")
+    until(is_told, "the mistake was logged")
     checked = server.cli("policy", "check")
     assert checked.returncode == 1
     assert re.search(r"demo\.yaml:4:\d+: .*scoer", checked.stderr + checked.stdout)

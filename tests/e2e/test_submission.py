@@ -12,6 +12,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from email.message import EmailMessage
+from email.policy import SMTP
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,7 @@ def letter(to: str = "bob@elsewhere.test") -> EmailMessage:
 
 
 @PORTS
-def test_what_a_user_submits_is_queued_before_the_reply(server: RunningServer, port: str) -> None:
+def test_a_submitted_message_is_queued_before_the_reply(server: RunningServer, port: str) -> None:
     with connected(server, port) as client:
         assert client.esmtp_features["size"] == "26214400"
         assert client.send_message(letter()) == {}
@@ -225,7 +226,7 @@ def test_a_wrong_password_and_a_foreign_sender_are_refused(shared: RunningServer
 
 
 def test_a_message_of_25_megabytes(shared: RunningServer) -> None:
-    """SIZE is refused at MAIL, and what is larger than it said at the end of DATA."""
+    """SIZE is refused at MAIL, and a message larger than its SIZE at the end of DATA."""
     with connected(shared, "submission") as client:
         assert client.mail(ANN, ["SIZE=26214401"])[0] == 552
         assert client.mail(ANN, ["SIZE=26214400"])[0] == 250
@@ -269,3 +270,32 @@ def test_scram_and_app_passwords(server: RunningServer, tmp_path: Path) -> None:
             code, _ = client.docmd("AUTH", f"PLAIN {base64.b64encode(credentials.encode()).decode()}")
             accepted.append(code)
     assert accepted == [235, 535]
+
+
+def test_a_message_that_is_submitted_twice_with_one_key_is_queued_once(server: RunningServer) -> None:
+    """On two connections; smtplib makes another Message-ID and boundary each time."""
+    answers = []
+    for _ in range(2):
+        message = letter()
+        message["Idempotency-Key"] = "order-1"
+        message.add_attachment(b"%PDF", maintype="application", subtype="pdf", filename="a.pdf")
+        with connected(server, "submission") as client:
+            assert client.mail(ANN)[0] == 250
+            assert client.rcpt(BOB)[0] == 250
+            answers.append(client.data(message.as_bytes(policy=SMTP)))
+    assert answers[0][0] == 250
+    assert answers[0] == answers[1], "the first answer, with the id of the first transaction"
+    ((job, octets),) = queued(server)
+    assert job.job.transaction.encode() in answers[0][1]
+    assert b"Idempotency-Key" not in octets
+
+
+@PORTS
+def test_requiretls_and_priority_are_kept_with_the_job(server: RunningServer, port: str) -> None:
+    with connected(server, port) as client:
+        client.ehlo()
+        assert client.has_extn("requiretls")
+        assert client.has_extn("mt-priority")
+        client.sendmail(ANN, [BOB], letter().as_bytes(policy=SMTP), mail_options=["REQUIRETLS", "MT-PRIORITY=4"])
+    ((job, _),) = queued(server)
+    assert (job.job.require_tls, job.job.priority) == (True, 4)

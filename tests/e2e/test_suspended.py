@@ -35,7 +35,7 @@ def answer(server: RunningServer, address: str) -> tuple[int, str]:
         client.mail("bob@elsewhere.test")
         code, text = client.rcpt(address)
         if code == 250:
-            # Each is another message: one that comes again is recognised, and its second file is left to the sweeper.
+            # Each is another message: a repeated one is recognised, and its second file is left to the sweeper.
             code, text = client.data(f"Subject: number {next(NUMBERS)} for {address}\r\n\r\nbody\r\n")
         return code, text.decode()
 

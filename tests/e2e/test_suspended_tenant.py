@@ -142,7 +142,7 @@ def test_a_plugin_that_does_not_load_or_cannot_be_made(server: RunningServer) ->
 
 
 @pytest.mark.parametrize("options", [(), ("--processes", "2")])
-def test_a_wrong_default_ends_the_server_for_good(server: RunningServer, options: tuple[str, ...]) -> None:
+def test_a_wrong_default_ends_the_server_permanently(server: RunningServer, options: tuple[str, ...]) -> None:
     path = server.policy("default.yaml", "plugins:\n  recipients: {}\nserver: {multi_tenant: both}\n")
     ports = {
         "SMTP_TRANSFER_PORT": "0",
@@ -167,7 +167,7 @@ def test_a_wrong_default_ends_the_server_for_good(server: RunningServer, options
 
 
 def install(site: Path) -> None:
-    """What pip leaves of a package with a plugin."""
+    """The files of an installed package with a plugin."""
     source = (ROOT / "examples" / "plugins" / "hello_world.py").read_text()
     (site / "greeter_plugin.py").write_text(source.replace('__version__ = "1.0.0"\n', ""))
     info = site / "greeter-1.2.dist-info"

@@ -31,7 +31,7 @@ LISTINGS = (
     ("policy", "show", "--tenant", "demo"), ("doctor", "--all"), ("domain", "dkim", "list", "demo.test"),
     ("domain", "records", "demo.test"),
 )  # fmt: skip
-#: What is whole in a listing, by the command's first word.
+#: Columns that are complete in a listing, by the command's first word.
 WORDS = {
     "tenant": ("demo",),
     "account": ("ann@demo.test", LONG),
@@ -51,7 +51,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def in_terminal(folder: Path, *args: str, columns: int = 80, **more: str) -> str:
-    """What the program prints on a terminal of this width."""
+    """The output of the program on a terminal of this width."""
     primary, secondary = pty.openpty()
     fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     try:

@@ -35,7 +35,7 @@ async def test_mail_without_a_chain_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize("door", [Door.SUBMISSION, Door.IMAP, Door.HTTP, Door.LOCAL])
-async def test_what_our_users_send_is_not_judged(door: Door) -> None:
+async def test_mail_of_our_users_is_not_checked(door: Door) -> None:
     test = plugin({"none": "reject", "fail": "reject"})
     outcome = await test.data(await passed_on(MESSAGE, 1, test.dns) + b"more\r\n", door=door)
     assert (outcome.fact(ArcFact), outcome.verdict) == (ArcFact(Result.NONE), Accept())
@@ -51,7 +51,7 @@ async def test_by_default_only_the_fact_is_given() -> None:
     assert (outcome.edits, outcome.symbols) == ([], {})
 
 
-async def test_what_a_policy_makes_of_a_broken_chain() -> None:
+async def test_a_policy_has_an_action_for_a_broken_chain() -> None:
     why = "arc=fail: ARC-Message-Signature of instance 1: the body was changed after signing"
     broken = {
         "reject": Reject(550, "5.7.29", "The ARC chain of the message is broken"),

@@ -71,7 +71,7 @@ async def test_all_results_stand_in_one_field() -> None:
     ]
 
 
-async def test_nothing_found_is_none() -> None:
+async def test_nothing_found_gives_none() -> None:
     assert await written() == "mx.demo.test; none"
     assert (
         await written(
@@ -110,7 +110,7 @@ async def test_a_login_is_reported(door: Door, expected: str) -> None:
     assert await written(ArcFact(Result.NONE), identity=identity, door=door) == expected
 
 
-async def test_what_was_believed_says_so() -> None:
+async def test_a_trusted_result_is_marked() -> None:
     value = await written(
         SpfFact(Result.PASS, "a.test", sender="x@other.test", source="header"),
         DkimFact(Result.PASS, (DkimSignature(Result.PASS, "a.test"),), source="header"),
@@ -136,7 +136,7 @@ async def test_many_long_signatures_fit() -> None:
 
 
 @pytest.mark.parametrize("door", [Door.IMAP, Door.LOCAL])
-async def test_what_an_owner_files_stays_as_it_is(door: Door) -> None:
+async def test_an_appended_message_is_not_changed(door: Door) -> None:
     test = PluginTest("authentication_results")
     eml = b"Authentication-Results: mx.demo.test; spf=pass\r\n\r\n"
     assert (await test.data(eml, door=door)).edits == []
@@ -221,7 +221,7 @@ async def test_the_name_can_be_chosen() -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "a;b", "(a)", "a\n", "-", "a/1", "\u00e4.test", "x" * 300])
-def test_a_name_that_is_none_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         Settings(authserv_id=name)
 

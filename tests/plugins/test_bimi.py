@@ -1,4 +1,4 @@
-"""The bimi plugin: forged fields go, a sound record is told of."""
+"""The bimi plugin: forged fields are removed, a valid record becomes a fact."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_forged_fields_are_removed_whatever_dmarc_says() -> None:
     assert [type(edit) for edit in outcome.edits] == [DeleteHeader, DeleteHeader, AddHeader]
 
 
-async def test_nothing_is_said_of_a_domain_that_has_no_record() -> None:
+async def test_a_domain_without_a_record_is_not_reported() -> None:
     test = plugin(location_header=True)
     test.dns.txt_records.clear()
     outcome = await test.data(EML)

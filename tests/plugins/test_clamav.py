@@ -381,7 +381,7 @@ async def test_clamd_and_the_package_of_the_same_name_agree(clamd: Clamd) -> Non
 
 
 @pytest.mark.real
-async def test_what_clamd_will_not_take_is_unscanned(clamd: Clamd, tmp_path: Path) -> None:
+async def test_a_message_that_clamd_refuses_is_unscanned(clamd: Clamd, tmp_path: Path) -> None:
     large = b"x" * (STREAM_MAX + 500_000) + MARKER
     (tmp_path / "large").write_bytes(large)
     for address in (clamd.tcp, clamd.unix):

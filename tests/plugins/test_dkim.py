@@ -55,7 +55,7 @@ async def test_a_pass_can_be_required(eml: bytes, verdict: object) -> None:
         assert (await test.data(eml=eml)).verdict == verdict
 
 
-async def test_what_cannot_be_said_now_is_deferred() -> None:
+async def test_a_temporary_error_defers() -> None:
     test = make({"require_pass": True})
     test.dns.fails.add("rsa._domainkey.sender.test")
     outcome = await test.data(eml=SIGNED)
@@ -201,7 +201,7 @@ async def test_only_small_mail_is_signed_as_short_work(monkeypatch: pytest.Monke
     assert kinds == ["signature", "crypto", "crypto"]
 
 
-async def test_what_is_not_signed() -> None:
+async def test_unsigned_mail() -> None:
     test = make()
     assert await sent(test) == []  # there is no key
     test.signing_keys.of["demo", "sender.test"] = (signing_key(),)

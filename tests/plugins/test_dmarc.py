@@ -117,7 +117,7 @@ async def test_mail_that_passes_is_fine() -> None:
         (None, {"results": {"none": {"score": 0.5}}}, Score),
     ],
 )  # fmt: skip
-async def test_what_follows(record: str | None, settings: dict[str, Any], opinion: Any) -> None:
+async def test_the_action_for_each_result(record: str | None, settings: dict[str, Any], opinion: Any) -> None:
     said = await World(record, **settings).judge()
     if opinion is None or not isinstance(opinion, type):
         assert said == opinion
@@ -206,7 +206,7 @@ async def test_the_public_suffix_list_is_read_before_it_is_needed() -> None:
         ({}, replace(SPF_FAIL, source="exempt")),
     ],
 )
-async def test_who_is_left_out(given: dict[str, Any], spf: SpfFact) -> None:
+async def test_senders_that_are_not_checked(given: dict[str, Any], spf: SpfFact) -> None:
     world = World("p=reject; rua=mailto:a@author.test", domain_require_pass=True)
     assert await world.judge(b"Subject: no From\r\n\r\n", spf=spf, **given) is None
     assert await world.judge(spf=spf, **given) is None
@@ -235,7 +235,7 @@ async def test_trusted_sealers() -> None:
     assert isinstance(await World(trusted_sealers=["list.test"]).judge(arc=replace(ARC, result=Result.FAIL)), Reject)
 
 
-async def test_a_chain_that_nobody_could_look_up_may_come_again() -> None:
+async def test_a_chain_is_deferred_while_the_dns_does_not_answer() -> None:
     broken = replace(ARC, result=Result.FAIL, temporary=True)
     assert isinstance(await World(trusted_sealers=["list.test"]).judge(arc=broken), Defer)
     assert isinstance(await World().judge(arc=broken), Reject)
@@ -317,7 +317,7 @@ async def test_exceptions_cost_nothing_where_nothing_would_follow() -> None:
 WANTED = "p=reject; rua=mailto:r@author.test"
 
 
-async def test_what_is_observed() -> None:
+async def test_observations() -> None:
     world = World(WANTED)
     await world.judge(to=("ann@acme.test",), dkim=DkimFact(Result.FAIL, (DkimSignature(Result.FAIL, "x.test", "s"),)))
     assert world.feedback.observations == [
@@ -351,7 +351,7 @@ async def test_what_is_observed() -> None:
         (WANTED, {"exceptions": [{"name": "x", "from_domains": ["author.test"]}]}, "none", "local_policy"),
     ],
 )
-async def test_what_was_done(record: str, settings: dict[str, Any], done: str, exception: str) -> None:
+async def test_the_recorded_disposition(record: str, settings: dict[str, Any], done: str, exception: str) -> None:
     world = World(record, **settings)
     await world.judge()
     (observation,) = world.feedback.observations
@@ -393,7 +393,7 @@ async def test_passes_count_too() -> None:
     assert observation.spf == (("mx.author.test", "helo", "pass"),)
 
 
-async def test_in_shadow_mode_nothing_is_refused_and_the_report_says_so() -> None:
+async def test_in_shadow_mode_nothing_is_refused_and_the_report_reports_it() -> None:
     test = PluginTest(dmarc, settings={"mode": "shadow"}, facts=[SPF_FAIL, UNSIGNED])
     test.dns.txt_records["_dmarc.author.test"] = [f"v=DMARC1; {WANTED}".encode()]
     outcome = await test.data(MAIL)
@@ -427,7 +427,7 @@ def claimed(said: str) -> bytes:
         ("spf=pass smtp.mailfrom=author.test", Result.FAIL),
     ],
 )
-async def test_claims_are_believed_if_the_operator_wants_it(said: str, result: Result) -> None:
+async def test_claims_are_trusted_if_the_operator_enables_it(said: str, result: Result) -> None:
     world = World(WANTED, allow_header_override=True)
     await world.judge(claimed(said))
     assert world.fact.result is result
@@ -436,7 +436,7 @@ async def test_claims_are_believed_if_the_operator_wants_it(said: str, result: R
     assert isinstance(await strict.judge(claimed(said)), Reject)
 
 
-async def test_whose_claims_are_believed() -> None:
+async def test_only_trusted_claims_are_used() -> None:
     world = World(allow_header_override=True, authserv_id="gateway.test")
     assert isinstance(await world.judge(claimed("dmarc=pass header.from=author.test")), Reject)
     said = "gateway.test; dmarc=pass header.from=author.test"

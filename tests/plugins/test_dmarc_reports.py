@@ -25,7 +25,7 @@ def fact(outcome: Any) -> DmarcReportFact | None:
     return found
 
 
-async def test_a_report_is_filed_and_the_mail_goes_on() -> None:
+async def test_a_report_is_filed_and_the_mail_continues() -> None:
     test = PluginTest("dmarc_reports")
     outcome = await test.store(eml=EML, to=TO)
     assert (outcome.verdict, outcome.edits) == (Accept(), [])
@@ -55,12 +55,12 @@ async def test_mail_to_the_report_addresses_alone_is_read(addresses: list[str], 
 
 
 @pytest.mark.parametrize("address", ["two words", "a@", "@demo.test", "a@b@c", "x" * 901, "ann@demo..test"])
-def test_an_address_that_is_none_is_a_mistake(address: str) -> None:
+def test_an_invalid_address_is_a_mistake(address: str) -> None:
     with pytest.raises(PolicyMistakes, match="neither an address"):
         PluginTest("dmarc_reports", {"addresses": [address]})
 
 
-async def test_what_goes_out_is_not_read() -> None:
+async def test_outgoing_mail_is_not_read() -> None:
     test = PluginTest("dmarc_reports")
     await test.store(eml=EML, to=TO, kind="remote")
     assert test.feedback.reports == []
@@ -77,7 +77,7 @@ async def test_what_goes_out_is_not_read() -> None:
     ],
     ids=["letter", "TLS report", "cut off", "bomb", "entities"],
 )
-async def test_what_cannot_be_read_is_told_and_delivered(eml: bytes, status: str) -> None:
+async def test_an_unreadable_report_is_logged_and_delivered(eml: bytes, status: str) -> None:
     test = PluginTest("dmarc_reports")
     outcome = await test.store(eml=eml, to=TO)
     assert outcome.verdict == Accept()

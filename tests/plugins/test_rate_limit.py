@@ -35,7 +35,7 @@ class Bench:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 15, 16, 17, 64, 240, 1000])
-async def test_exactly_the_limit_passes_in_a_window_and_the_next_window_starts_anew(limit: int) -> None:
+async def test_exactly_the_limit_passes_in_a_window_and_the_next_window_starts_again(limit: int) -> None:
     bench = Bench(transfer_connections=limit)
     assert [await bench.passes() for _ in range(limit + 3)] == [True] * limit + [False] * 3
     bench.clock.advance(60)
@@ -145,7 +145,7 @@ async def test_one_connection_here_and_there_books_nothing_in_advance() -> None:
     assert [amount for _, amount in bench.rates.hits] == [1, 1, 1, 1]
 
 
-async def test_a_database_that_fails_lets_pass_and_says_so() -> None:
+async def test_a_database_that_fails_lets_pass_and_reports_it() -> None:
     bench = Bench()
     bench.rates.fails = StoreUnavailable("no database")
     late = session()

@@ -62,7 +62,7 @@ async def test_a_disabled_account_is_not_unknown(settings: dict[str, Any], answe
     assert to.facts.get(Resolved) is None
 
 
-async def test_a_postmaster_whom_no_setting_names_is_the_domains_catch_all() -> None:
+async def test_a_postmaster_without_a_setting_is_the_domains_catch_all() -> None:
     directory = known()
     directory.add("@acme.test", "office@acme.test", tenant="t1")
     to = recipient("Postmaster@acme.test")

@@ -1,4 +1,4 @@
-"""All shipped plugins and examples: the loader takes them, and an operator finds in them what he needs to know."""
+"""All shipped plugins and examples: the loader accepts them, and their docstrings inform operators."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def givers(plugin: LoadedPlugin) -> set[str]:
 
 @pytest.mark.parametrize("plugin", plugins(), ids=lambda plugin: plugin.name)
 def test_the_examples_of_its_settings_are_right(plugin: LoadedPlugin) -> None:
-    """All together, as they stand on the plugin's page."""
+    """All of them, as on the plugin's page."""
     settings = describe(plugin).settings
     inner = [one for field in settings for one in field.fields]
     assert [one.name for one in (*settings, *inner) if not one.example] == [], "give Field(examples=[…])"
@@ -88,7 +88,7 @@ def test_every_example_has_a_line_in_the_readme_and_a_test() -> None:
         assert (EXAMPLES / "tests" / f"test_{path.name}").is_file()
 
 
-def test_a_mistake_in_a_rule_is_told_with_its_line_and_its_name() -> None:
+def test_a_mistake_in_a_rule_is_reported_with_its_line_and_name() -> None:
     text = b"""plugins:
   spam_rules:
     rules:

@@ -203,7 +203,7 @@ async def test_weights_multiply_rules_and_groups() -> None:
         ("text.matches(header['X-Pattern'])", "missing"),
     ],
 )
-async def test_a_rule_that_cannot_be_evaluated_is_recorded_and_the_others_go_on(when: str, why: str) -> None:
+async def test_a_rule_that_cannot_be_evaluated_is_recorded_and_the_others_continue(when: str, why: str) -> None:
     raw = b"X-Pattern: (\r\nTo: a@b.test\r\n\r\nhello"
     broken, other = await judge(
         {"name": "A", "when": when, "score": 5, "action": "reject", "group": "g"},
@@ -356,7 +356,7 @@ def zipped(*names: str) -> bytes:
     return made.getvalue()
 
 
-async def test_what_archives_hold() -> None:
+async def test_rules_see_the_contents_of_archives() -> None:
     message = mail()
     message.add_attachment(zipped("a/evil.exe", "b.txt"), maintype="image", subtype="png", filename="photo.png")
     message.add_attachment(zipped("c.js"), maintype="application", subtype="zip", filename="c.zip")

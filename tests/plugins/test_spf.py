@@ -162,7 +162,7 @@ async def test_only_the_door_for_strangers_is_watched(door: Door) -> None:
     assert test.dns.asked == []
 
 
-async def test_who_logged_in_is_not_checked() -> None:
+async def test_a_logged_in_user_is_not_checked() -> None:
     test = bench(Result.FAIL)
     tx = test.transaction(eml=b"Subject: x\r\n\r\n", ip=BAD)
     tx.session.identity = Identity("ann@demo.test", "account", "demo", "demo")
@@ -170,7 +170,7 @@ async def test_who_logged_in_is_not_checked() -> None:
     assert (found.verdict, found.trace.facts) == (Accept(), ())
 
 
-async def test_what_was_found_at_mail_is_not_looked_up_again() -> None:
+async def test_the_result_of_mail_is_reused() -> None:
     test = bench()
     tx = test.transaction(eml=b"Subject: x\r\n\r\n", ip=BAD)
     await test.run(Stage.MAIL, tx=tx)
@@ -262,7 +262,7 @@ async def test_a_header_that_says_nothing_leaves_it_to_us(header: bytes) -> None
     assert isinstance(found.verdict, Reject)
 
 
-async def test_whose_header_is_believed_can_be_said() -> None:
+async def test_the_name_in_a_trusted_header_is_configurable() -> None:
     test = bench(Result.FAIL, allow_header_override=True, authserv_id="gateway.test")
     header = b"Authentication-Results: gateway.test; spf=pass smtp.mailfrom=a.test\r\n\r\n"
     assert (await test.data(header, ip=BAD)).verdict == Accept()
@@ -285,7 +285,7 @@ async def test_a_view_with_another_result_wins_over_the_servers() -> None:
 async def test_a_tenants_own_exempt_networks_count(
     server: list[str], tenant: list[str], verdict: type, source: str
 ) -> None:
-    """The server's policy speaks at MAIL, when no tenant is known yet; its exemptions are not everybody's."""
+    """The server's policy applies at MAIL, when no tenant is known yet; its exemptions do not apply to all tenants."""
     first, second = bench(Result.FAIL, exempt=server), bench(Result.FAIL, exempt=tenant)
     tx = first.transaction(eml=b"Subject: x\r\n\r\n", ip=BAD)
     await first.run(Stage.MAIL, tx=tx)

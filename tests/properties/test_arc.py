@@ -42,7 +42,7 @@ def sealed(message: bytes, hops: int) -> bytes:
 @example(b"From: a\r\n \r\n\r\n", 2)
 @example(b"From: a\r\nFrom: b\r\n\r\n \t\r\n\r\n\r\n", 1)
 @settings(deadline=None, max_examples=40)
-def test_what_is_sealed_validates(message: bytes, hops: int) -> None:
+def test_a_sealed_message_validates(message: bytes, hops: int) -> None:
     fact = judged(sealed(message, hops))
     assert (fact.result, fact.oldest_pass, fact.reason) == (Result.PASS, 0, "")
     assert fact.sealers == tuple(f"hop{number}.example" for number in range(1, hops + 1))
@@ -75,7 +75,7 @@ def test_any_octet_that_is_changed_breaks_it(data: st.DataObject) -> None:
     assert fact.result is not Result.PASS
 
 
-def test_what_is_not_signed_may_be_changed() -> None:
+def test_unsigned_fields_may_be_changed() -> None:
     message, _ = chain()
     assert judged(message.replace(b"from a by b", b"from c by d")).result is Result.PASS
 

@@ -1,4 +1,4 @@
-"""Whatever comes in: one Authentication-Results field with our name leaves, and it is ours, whoever reads it."""
+"""For any input, exactly one Authentication-Results field with our name is stored, and it is ours for any reader."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ rests = st.sampled_from(
 )
 forged = st.builds(lambda a, b, c, d: f"{a}{b}{c}{d}", noise, ids, noise, rests)
 ours = "Authentication-Results"
-#: What readers trim from a name, or pass over in front of it.
+#: Characters that readers trim from a name or skip before it.
 TRIMMED = " \t\v\f\r\0\x1c\x1f\x7f\x85\xa0\u2003\ufeff"
 odd = st.text(st.sampled_from(TRIMMED), max_size=3)
 names = st.one_of(
@@ -100,7 +100,7 @@ def test_one_field_with_our_name_is_left_and_it_is_ours(headers: list[tuple[str,
 
 
 def trimmed_by(text: str) -> list[str]:
-    """The names of the fields for a reader who trims what stands in front of the colon, as many scripts do."""
+    """The names of the fields for a reader that trims the text before the colon, as many scripts do."""
     lines = re.sub(r"\n[ \t]+", " ", text.partition("\n\r\n")[0]).split("\n")
     return [line.partition(":")[0].strip(TRIMMED) for line in lines]
 
@@ -109,7 +109,7 @@ def trimmed_by(text: str) -> list[str]:
 @given(st.lists(st.tuples(names, st.just(f"{OURS}; spf=pass")), max_size=8))
 @example([("Authentication-Results\v", f"{OURS}; spf=pass")])
 @example([("\xa0Authentication-Results", f"{OURS}; spf=pass")])
-def test_whoever_trims_names_finds_ours_alone(headers: list[tuple[str, str]]) -> None:
+def test_a_reader_that_trims_names_finds_only_our_field(headers: list[tuple[str, str]]) -> None:
     after = after_edits(message(headers))
     for text in (after.decode("utf-8", "replace"), after.decode("latin-1")):
         assert [name.lower() for name in trimmed_by(text)].count(ours.lower()) == 1

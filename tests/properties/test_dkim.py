@@ -23,7 +23,7 @@ from tests.support.dkim import ED25519_KEY, MAIL, NOW, RSA_KEY, key_record, reco
 
 THEIRS = {Form.SIMPLE: Simple, Form.RELAXED: Relaxed}
 KEYS = [signing_key(RSA_KEY), signing_key(ED25519_KEY)]
-#: What canonicalisation looks at, and what it does not.
+#: Characters that matter to canonicalisation, and others.
 bodies = st.lists(
     st.sampled_from([b"a", b" ", b"\t", b"\r\n", b"\r", b"\n", b"  ", b" \r\n", b"\r\n\r\n", b"b c", b" " * 9, b"\xff"])
 ).map(b"".join)
@@ -79,7 +79,7 @@ def test_taking_out_the_signature_takes_out_nothing_else(raw: bytes, value: byte
 
 @given(fields=headers, body=bodies, key=st.sampled_from(KEYS))
 @settings(max_examples=50)
-def test_what_is_signed_verifies(fields: list[tuple[bytes, bytes, bytes]], body: bytes, key: object) -> None:
+def test_a_signed_message_verifies(fields: list[tuple[bytes, bytes, bytes]], body: bytes, key: object) -> None:
     block = b"From: a@sender.test\r\n" + b"".join(b"%b%b%b\r\n" % field for field in fields)
     message = block + b"\r\n" + body
     fact = check(signed(message, key))  # type: ignore[arg-type]  # of KEYS

@@ -44,7 +44,7 @@ def test_any_octets_are_a_record_or_none(text: bytes) -> None:
 
 
 @given(RECORDS)
-def test_what_is_published_is_read_the_same_again(text: bytes) -> None:
+def test_a_published_record_is_read_back(text: bytes) -> None:
     record = parse_record(text)
     again = parse_record("; ".join(["v=DMARC1", *map("=".join, record.published)]).encode())
     if not record.problem:
@@ -58,7 +58,7 @@ def test_any_from_field_names_one_domain_or_says_why_not(fields: list[bytes]) ->
     assert author.domain.isascii() and author.domain == author.domain.lower()
 
 
-#: What From fields are made of, in any order.
+#: Pieces of From fields, in any order.
 PIECES = st.sampled_from(
     [
         b"a@x.test", b"b@bank.test", b"Bob", b'"', b"(", b")", b"<", b">", b",", b";", b":", b" ", b"@", b".",

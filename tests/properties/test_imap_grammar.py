@@ -1,4 +1,4 @@
-"""What holds of the grammar whatever a client sends."""
+"""Properties of the IMAP grammar for any input of a client."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOO_LARGE = BadCommand("Too large")
 
 
 def outcomes(pieces: list[bytes]) -> list[object]:
-    """Everything that comes of the input: commands, errors, streamed octets put together."""
+    """Everything that the input produces: commands, errors, and the streamed octets."""
     framer = Framer(skip_limit=200, line_limit=300)
     found: list[object] = []
     streamed = b""

@@ -1,4 +1,4 @@
-"""What holds for the SMTP grammar whatever a client sends."""
+"""Properties of the SMTP grammar for any input of a client."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_chunking_never_changes_the_events(data: bytes, cuts: list[int]) -> None
 
 
 def stuffed(message: bytes) -> bytes:
-    """What RFC 5321 §4.5.2 makes of a message; the message ends with CRLF or is empty."""
+    """The dot-stuffed form of a message (RFC 5321 §4.5.2); the message ends with CRLF or is empty."""
     return (b"\r\n" + message).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n"
 
 

@@ -44,7 +44,7 @@ LINE = re.compile(rb"[2-5]\d\d[ -][\x20-\x7e]*\r\n")
 async def conversation(
     octets: bytes, cuts: list[int], *, lmtp: bool = False, **settings: Any
 ) -> tuple[bytes, list[bytes]]:
-    """What the server said until it closed, and the messages that it accepted."""
+    """The replies of the server until it closed, and the messages that it accepted."""
     with tempfile.TemporaryDirectory() as folder:
         async with smtp_world(Path(folder), lmtp=lmtp, listen=False, max_message_octets=300, **settings) as world:
             client = world.memory()

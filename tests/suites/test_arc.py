@@ -97,7 +97,7 @@ async def test_all_messages_are_sealed_as_the_suite_says() -> None:
         assert made is not None, name
         assert value_of(made.results) == " ".join(case["AAR"].split()), name
         assert tags(value_of(made.message_signature)) == tags(case["AMS"]), name
-        # What a seal signs depends on how the other two fields are folded, which is up to whoever seals.
+        # The octets that a seal signs depend on the folding of the other two fields, which the sealer chooses.
         assert tags(value_of(made.seal)) | {"b": ""} == tags(case["AS"]) | {"b": ""}, name
         await _verified(bytes(made) + message, dns, chain, name)
     assert count == 17

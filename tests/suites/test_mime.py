@@ -19,7 +19,7 @@ from inbox.mail.sections import section
 from tests.support.sexpr import parse
 from tests.support.suites import suite_dir
 
-#: Where we differ on purpose, by file and item, and why.
+#: Intended differences, by file and item, with the reasons.
 KNOWN = {
     # A stray ";" costs Dovecot all parameters, the boundary too, and with it the parts.
     ("double-semicolon.msg", "BODYSTRUCTURE"): "an empty parameter does not hide those behind it",

@@ -96,7 +96,7 @@ def record(kind: str, value: Any) -> dns.rdata.Rdata:
 
 
 async def checked(case: Case) -> SpfFact:
-    """What we say. The names go in as the suite has them: some are such that SMTP would not have let them in."""
+    """Our result. The names are those of the suite, including some that SMTP would not have accepted."""
     async with serving(server_of(case)) as address:
         clock = SystemClock()
         checker = SpfChecker(CachingResolver(clock, address, lifetime=TIMEOUT_SECONDS), clock, "unknown")

@@ -26,7 +26,7 @@ REPORT = (
     "{rows}</feedback>"
 )
 
-#: What one row of our own reports counts.
+#: The key of a row in our own reports.
 SEEN = Observation(
     day="2026-11-21",
     policy_domain="example.org",

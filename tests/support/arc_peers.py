@@ -61,7 +61,7 @@ def _tool(name: str, message: bytes, resolver: str, *arguments: str) -> bytes:
 
 
 def arcverify(message: bytes, resolver: str) -> str:
-    """What dkimpy's ``arcverify`` prints of the chain: ``cv=b'pass' success``."""
+    """The output of dkimpy's ``arcverify`` for the chain: ``cv=b'pass' success``."""
     return _tool("arcverify", message, resolver).decode().partition(": ")[2].strip()
 
 
@@ -85,7 +85,7 @@ class Rspamd:
             return bool(answer.status == 200)
 
     def symbol(self, message: bytes) -> str:
-        """What it says of the chain: ARC_ALLOW, ARC_REJECT, ARC_NA, …"""
+        """Its result for the chain: ARC_ALLOW, ARC_REJECT, ARC_NA, …"""
         found = self._check(message)["symbols"]
         (symbol,) = (name for name in found if name.startswith("ARC_") and name != "ARC_SIGNED")
         return str(symbol)

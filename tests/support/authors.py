@@ -32,7 +32,7 @@ class Author:
         return f"carol@{self.domain}"
 
     async def publish(self, world: DnsWorld, *, spf: str = PERMITS, dmarc: str = "", key: bool = True) -> Author:
-        """Puts the records into the DNS; an empty one is none."""
+        """Publishes the records in the DNS, except empty ones."""
         name = f"{self.domain}."
         records = {name: spf, f"_dmarc.{name}": dmarc, f"rsa._domainkey.{name}": key_record(RSA_KEY) if key else ""}
         zone = self.domain.partition(".")[2]
@@ -40,12 +40,12 @@ class Author:
         return self
 
     def mail(self, subject: str, *, fields: Sequence[str] = (), sign: bool = True) -> bytes:
-        """A message from this domain; ``fields`` stand in front, and are not signed."""
+        """A message from this domain; ``fields`` come first and are not signed."""
         lines = [f"From: Carol <{self.address}>", "To: Ann <ann@demo.test>", f"Subject: {subject}"]
         lines += ["Date: Sun, 22 Nov 2026 12:00:00 +0000", f"Message-ID: <{subject.replace(' ', '.')}@{self.domain}>"]
         message = "\r\n".join([*lines, "", "Hello Ann,", "this is it.", ""]).encode()
         if sign:
-            # Signed a moment ago: a signature of the future is none.
+            # Signed a moment ago: a signature from the future is invalid.
             message = signed(message, signing_key(domain=self.domain), now=time.time() - 10)
         return "".join(f"{field}\r\n" for field in fields).encode() + message
 
@@ -60,7 +60,7 @@ class Answered:
 
     @property
     def id(self) -> str:
-        """What ``inbox explain`` wants to know."""
+        """The argument of ``inbox explain``."""
         found = _ID.search(self.text)
         assert found is not None, self.text
         return found[1]

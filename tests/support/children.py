@@ -1,4 +1,4 @@
-"""What a process has started."""
+"""Child processes of a process."""
 
 from __future__ import annotations
 

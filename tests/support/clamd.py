@@ -22,7 +22,7 @@ EICAR = (r"X5O!P%@AP[4\PZX54(P^)7CC)7}" + "$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$
 #: A text of our own that the database below knows, too.
 MARKER = b"The-Albatross-Is-Not-A-Virus-But-We-Say-So"
 EICAR_NAME, MARKER_NAME = "Test.Eicar.UNOFFICIAL", "Test.Albatross.UNOFFICIAL"
-#: What the other kinds of findings look like: a text, and the name of the signature that knows it.
+#: Samples of the other kinds of findings: a text, and the name of the signature that detects it.
 KINDS = {
     b"Albatross-Unwanted-Program": "PUA.Win.Tool.Albatross",
     b"Albatross-Phishing-Page": "Html.Phishing.Albatross",

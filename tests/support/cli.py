@@ -17,7 +17,7 @@ from tests.support.logs import plain_logs
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str

@@ -24,7 +24,7 @@ _SET = re.compile(r"# set (\w+)=(\S+)\Z")
 
 
 class DialogError(AssertionError):
-    """The server said something else than the script."""
+    """The server's output differs from the script."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Dialog:
 
 
 def load(path: Path) -> Dialog:
-    """The script in a file; raises DialogError with file and line if it is none."""
+    """The script in a file; raises DialogError with file and line if it is invalid."""
     steps, settings, words = [], {}, set()
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):

@@ -1,4 +1,4 @@
-"""Messages, keys and their records for tests of DKIM and of what stands on it."""
+"""Messages, keys and their records for tests of DKIM and of checks based on it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def key_record(private: PrivateKey) -> bytes:
 
 
 def record_name(key: SigningKey) -> str:
-    """Where a key's record belongs."""
+    """The name of a key's record."""
     return f"{key.selector}._domainkey.{key.domain}"
 
 

@@ -149,7 +149,7 @@ def mail_dkim_signed(message: bytes, key: SigningKey, folder: Path, forms: str =
 
 
 def dkimproxy_verify(message: bytes, resolver: str) -> str:
-    """What the command ``dkimproxy-verify`` prints."""
+    """The output of the command ``dkimproxy-verify``."""
     program = shutil.which("dkimproxy-verify")
     if program is None:
         pytest.skip("dkimproxy-verify is not installed (Debian: libmail-dkim-perl)")
@@ -159,7 +159,7 @@ def dkimproxy_verify(message: bytes, resolver: str) -> str:
 
 
 def dkimverify(message: bytes, resolver: str) -> str:
-    """What dkimpy's command ``dkimverify`` prints; it asks ``resolver`` in the system's place."""
+    """The output of dkimpy's command ``dkimverify``; it queries ``resolver`` instead of the system's."""
     host, _, port = resolver.rpartition(":")
     program = (
         "import dns.resolver as r, sys; from dkim.dkimverify import main; "

@@ -1,6 +1,6 @@
-"""What RFC 7489 Appendix C allows in an aggregate report, as a RELAX NG grammar.
+"""The schema of aggregate reports (RFC 7489 Appendix C) as a RELAX NG grammar.
 
-The appendix has an XML Schema that no validator takes as it stands (its types lack their namespace); this says the
+The appendix has an XML Schema that no validator accepts unchanged (its types lack their namespace); this says the
 same. ``xs:all`` is ``interleave`` here.
 """
 

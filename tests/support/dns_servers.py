@@ -23,7 +23,7 @@ from dns.rdatatype import DNSKEY
 from tests.support.ports import free_port, free_ports
 from tests.support.waiting import until_it_answers
 
-#: What the servers have zones for. Names in none of the first three are in the last one, which is unsigned, too.
+#: The zones of the servers. Names in none of the first three are in the last one, which is unsigned, too.
 SIGNED, PLAIN, BOGUS, WORLD = "signed.test", "plain.test", "bogus.test", "."
 _EMPTY = "@ 60 SOA ns hostmaster 1 3600 600 86400 60\n@ 60 NS ns\nns 60 A 127.0.0.1\n"
 _BOGUS = _EMPTY + 'mail 60 A 192.0.2.1\n@ 60 TXT "v=spf1 +all"\n@ 60 MX 10 mail\n_dmarc 60 TXT "v=DMARC1; p=none"\n'

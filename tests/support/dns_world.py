@@ -35,7 +35,7 @@ _Rrset = tuple[str, dns.name.Name, dns.rdatatype.RdataType]
 
 
 class DnsWorld:
-    """What one test sees of the servers. Addresses are ``127.0.0.1:port``, for UDP and TCP.
+    """One test's view of the servers. Addresses are ``127.0.0.1:port``, for UDP and TCP.
 
     ``resolver`` is unbound, ``authoritative`` is knotd itself, and nobody ever answers at ``silent``.
     """
@@ -49,12 +49,12 @@ class DnsWorld:
 
     async def publish(self, zone: str, *records: str) -> None:
         """Puts records, in the syntax of zone files (RFC 1035 §5.1), into a zone, in place of all others of the same
-        name and type. Names without a last dot are below the zone. Raises DNSException for a record that is none."""
+        name and type. Names without a last dot are below the zone. Raises DNSException for an invalid record."""
         origin = dns.name.from_text(zone)
         wanted = dns.zonefile.read_rrsets("\n".join(records), origin=origin, relativize=False, default_ttl=TTL)
         update = dns.update.UpdateMessage(origin)
         for rrset in wanted:
-            # A CNAME stands alone (RFC 1034 §3.6.2); an update that would break that is ignored without a word.
+            # A CNAME has no other records beside it (RFC 1034 §3.6.2); such an update is ignored silently.
             update.delete(rrset.name, *(() if rrset.rdtype == dns.rdatatype.CNAME else ("CNAME",)))
             update.replace(rrset.name, rrset.to_rdataset())
             self._published.add((zone, rrset.name, rrset.rdtype))

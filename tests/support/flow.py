@@ -157,7 +157,7 @@ class World:
         return found.id
 
     async def mailbox(self, address: str, name: str = "INBOX") -> list[StoredMessage]:
-        """What is in a mailbox."""
+        """The messages in a mailbox."""
         database = self.installation.database
         account = await database.accounts.by_address(address)
         assert account is not None

@@ -19,7 +19,7 @@ _STEP = re.compile(r"(\d*)([CSTE])([:=]) ?(.*)\Z")
 
 
 class DialogError(AssertionError):
-    """The server said something else than the script."""
+    """The server's output differs from the script."""
 
 
 async def run_dialog(world: World, script: Path) -> None:

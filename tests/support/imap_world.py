@@ -1,4 +1,4 @@
-"""A tenant with an account, a real database, an IMAP server on top, and a client that says just what it is told."""
+"""A tenant with an account, a real database, an IMAP server on top, and a client that sends exactly the given lines."""
 
 from __future__ import annotations
 

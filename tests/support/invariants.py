@@ -1,4 +1,4 @@
-"""What must be true of a database whatever happened to it: kills, full disks, removals in the middle of deliveries.
+"""Invariants of a database after any event: kills, full disks, removals in the middle of deliveries.
 
 :func:`broken` reads the tables themselves, because a fault in a repository may hide in its own answers.
 """
@@ -35,9 +35,9 @@ class Tables:
     copying: int = 0
     #: job → (tenant, email, status, whether it is held, whether it is due, waits, is leased or dead: '' if nowhere)
     jobs: dict[str, tuple[str, str, str, bool, str]] = field(default_factory=dict)
-    #: what the tables of the queue hold that belongs to no job
+    #: rows in the tables of the queue that belong to no job
     stray: list[str] = field(default_factory=list)
-    #: where something names a tenant: (table, tenant)
+    #: columns that name a tenant: (table, tenant)
     named: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -50,7 +50,7 @@ async def read(database: Database) -> Tables:
 
 
 async def broken(database: Database, blobs: Blobs | None = None) -> list[str]:
-    """What is wrong, one line each; empty if all is well. With ``blobs``, every mail must have its blob."""
+    """Violated invariants, one line each; empty if there are none. With ``blobs``, every mail must have its blob."""
     tables = await read(database)
     found = [*_mailboxes(tables), *_mails(tables), *_tenants(tables), *_jobs(tables)]
     if blobs is not None:

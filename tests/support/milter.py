@@ -16,7 +16,7 @@ _ALL_ACTIONS = 0x1FF
 
 @dataclass
 class Filtered:
-    """What the filter said: its last word (``c`` continue, ``a`` accept, ``t`` later, …), and fields to add."""
+    """The answers of the filter: its last one (``c`` continue, ``a`` accept, ``t`` later, …), and fields to add."""
 
     verdict: str = ""
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Filtered:
         return [" ".join(value.split()) for added, value in self.fields if added.lower() == name.lower()]
 
     def block(self) -> bytes:
-        """The added fields as they would stand in front of the message."""
+        """The added fields as they would precede the message."""
         lines = []
         for name, value in self.fields:
             space = "" if value.startswith((" ", "\t")) else " "

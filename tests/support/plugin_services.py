@@ -1,4 +1,4 @@
-"""What hooks are given, to call them directly; the stand-ins of ``inbox.plugin.api.testing`` behind them."""
+"""Arguments of hooks, for direct calls; the stand-ins of ``inbox.plugin.api.testing`` behind them."""
 
 from __future__ import annotations
 

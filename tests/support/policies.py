@@ -62,7 +62,7 @@ class Spf(BaseModel):
 
 
 def info(name: str, settings: type[BaseModel] = Scanner, *stages: Stage, **more: Any) -> PluginInfo:
-    """A plugin that speaks at ``stages`` (``data`` if none are given)."""
+    """A plugin with hooks at ``stages`` (``data`` if none are given)."""
     return PluginInfo(name, "1.0", settings, frozenset(stages or {Stage.DATA}), **more)
 
 

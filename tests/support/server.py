@@ -35,7 +35,7 @@ DEFAULT_POLICY = "plugins:\n  recipients: {}\n"
 
 #: Switches submission off, which other listeners do not need.
 NO_SUBMISSION = {"SMTP_SUBMISSION_PORT": "0", "SMTP_SUBMISSIONS_PORT": "0"}
-#: Who listens where.
+#: The ports of the listeners.
 PORTS = {
     "smtp": "SMTP_TRANSFER_PORT",
     "lmtp": "LMTP_PORT",
@@ -61,7 +61,7 @@ class RunningServer:
     ports: dict[str, int] = field(default_factory=dict)
     #: Words in front of the server's command (a namespace of its own, say).
     wrapper: tuple[str, ...] = ()
-    #: What the server's interpreter runs.
+    #: The code that the server's interpreter runs.
     command: str = COMMAND
 
     def __post_init__(self) -> None:

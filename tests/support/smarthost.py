@@ -63,7 +63,7 @@ maillog_file_prefixes = /
 
 
 class SmartHost:
-    """Where it listens, and what its log says."""
+    """Its address, and its log."""
 
     def __init__(self, port: int, folder: Path) -> None:
         self.port = port

@@ -272,7 +272,7 @@ class World:
         return client
 
     async def greeted(self, ehlo: str = "EHLO client.example") -> MemoryClient:
-        """A client in memory that has said EHLO."""
+        """A client in memory that has sent EHLO."""
         client = self.memory()
         await reply(client)
         assert (await say(client, ehlo))[0].startswith("250 ")

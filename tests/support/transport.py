@@ -10,7 +10,7 @@ class MemoryTransport(asyncio.Transport):
     """Keeps what the protocol writes; the test plays the peer.
 
     Args:
-        protocol: is told what the peer does (also as an attribute, for pausing and resuming).
+        protocol: is notified of the peer's actions (also as an attribute, for pausing and resuming).
         peer: what ``peername`` says.
     """
 
@@ -78,7 +78,7 @@ class MemoryTransport(asyncio.Transport):
         self._changed.clear()
 
     def take(self) -> bytes:
-        """What was written since the last call."""
+        """The octets written since the last call."""
         data = bytes(self.written)
         self.written.clear()
         return data

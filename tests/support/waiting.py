@@ -23,7 +23,7 @@ def until(condition: Callable[[], T], what: str, seconds: float = TIMEOUT_SECOND
 
 
 def until_it_answers(process: subprocess.Popen[bytes], answer: Callable[[], T], log: Path) -> T:
-    """Asks a program that was just started until ``answer`` gives one; an OSError is none.
+    """Asks a program that was just started until ``answer`` gives one; an OSError counts as no answer.
 
     Fails with what the program wrote to ``log`` when it ends instead.
     """

@@ -187,7 +187,7 @@ class Declares(Plugin):
 
 
 async def services(offered: Services) -> None:
-    """What each service takes and returns."""
+    """Arguments and results of each service."""
     assert_type(offered.clock.now(), float)
     assert_type(await offered.rates.hit("mine:key", 60.0), Counted)
     assert_type(await offered.directory.resolve("tenant", "ann@acme.test"), Resolution)

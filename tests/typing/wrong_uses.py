@@ -101,7 +101,7 @@ def values(tx: Transaction, session: Session) -> list[Opinion]:
 
 
 async def services(offered: Services) -> None:
-    """What each service takes and returns."""
+    """Arguments and results of each service."""
     await offered.rates.hit("mine:key", "60")  # type: ignore[arg-type]
     await offered.directory.resolve("ann@acme.test")  # type: ignore[call-arg]
     (await offered.run_blocking("mine", len, "text")).upper()  # type: ignore[attr-defined]

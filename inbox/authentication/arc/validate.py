@@ -32,7 +32,7 @@ from inbox.plugin.api.facts import ArcFact, ArcSet, Result
 
 R = TypeVar("R")
 Keys = Mapping[KeyName, Found]
-#: Chains of up to so many sets are checked in the calling thread, if the message is small, too: a set takes about 0.1
+#: Chains of up to this many sets are checked in the calling thread, if the message is also small: a set takes about 0.1
 #: ms.
 INLINE_SETS: Final = 8
 

@@ -1,9 +1,9 @@
 """Notifications of senders about jobs of the queue (RFC 3461, RFC 3464).
 
 A notification is a message from the null reverse-path: for a sender that is hosted here it comes in through
-``inbox.flow`` like all mail, for another one it becomes a job of the class ``dsn``. A crash between the report and the
-end of the lease repeats the report; the same job, kind and recipients give the same octets and ids, by which the
-earlier notification is recognised.
+``inbox.flow`` like all mail, for another one it becomes a job of class ``dsn``. A crash between the report and the
+end of the lease repeats the report; the same job, kind and recipients give the same octets and ids, which identify the
+earlier notification.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The message of a job for a host that takes 7-bit text only (RFC 6152 §3): encoded, and signed again.
 
 An encoded message has another body, so the signature of an earlier attempt does not fit it, and nothing of it is kept:
-each attempt that needs it encodes and signs anew (RFC 6376 §5.3).
+each attempt that needs it encodes and signs again (RFC 6376 §5.3).
 """
 
 from __future__ import annotations

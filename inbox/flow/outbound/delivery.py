@@ -1,8 +1,8 @@
 """One leased job: policy, capacity, ``deliver`` hooks, the attempt, and the consequences of its replies.
 
-:meth:`JobDelivery.run` returns the outcome that the queue is to record. It changes nothing itself, except that the
-sender is notified before the outcome is recorded: a crash in between repeats the notification, which is recognised,
-while the other order could lose it.
+:meth:`JobDelivery.run` returns the outcome for the queue to record. It changes nothing itself, except that the sender
+is notified before the outcome is recorded: a crash in between repeats the notification, which is recognised, while the
+other order could lose it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Connections to sets of MX hosts that attempts use at one time, in this process.
+"""Connections to sets of MX hosts that attempts use, in this process.
 
 A set of hosts is healthy while its attempts get to the final dot. For it, twice as many jobs as it has connections are
 under way: the others run their hooks (a signature takes longer than a reply) and are recorded while the connections
@@ -25,7 +25,7 @@ class _Use:
 
 
 class Slots:
-    """Who may use a connection, by set of MX hosts; first come, first served."""
+    """The free connections of each set of MX hosts; first come, first served."""
 
     def __init__(self) -> None:
         self._uses: dict[str, _Use] = {}

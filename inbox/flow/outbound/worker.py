@@ -32,7 +32,7 @@ from inbox.store.ports.queue import MOST_JOBS, Finished, Lease, QueuedJob
 MOST_HELD: Final = 1000
 #: With fewer jobs than this, it immediately claims as many as the settings allow.
 FEW_HELD: Final = 150
-#: Up to so many jobs, it takes new ones from the process that accepts them: to store, claim and read them again costs
+#: Up to this many jobs, it takes new ones from the process that accepts them: to store, claim and read them again costs
 #: more than all of the delivery.
 MOST_HANDED: Final = 300
 #: Seconds between claims for new jobs while the worker has enough to do.
@@ -162,7 +162,7 @@ class QueueWorker:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     def _limit(self) -> int:
-        """The jobs to claim: as many as were attempted since the last claim. If others had to be put off, twice as
+        """The jobs to claim: as many as were attempted since the last claim. If others had to be deferred, twice as
         many: tenants and domains take turns in a claim, so those that cannot proceed now take a share of it."""
         most = min(self._settings.batch, MOST_JOBS, max(1, self._places.free // 4), self._places.free)
         if len(self._held) <= FEW_HELD:
@@ -261,8 +261,9 @@ class QueueWorker:
         self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
 
     async def _interrupted(self, held: Held, error: StoreError) -> None:
-        """Nothing was decided, for instance because the blob store is away. Without a record each lease would count as
-        an attempt. A job whose dot may have been sent, or whose sender must be notified, is due when its lease ends."""
+        """Nothing was decided, for instance because the blob store is unavailable. Without a record each lease would
+        count as an attempt. A job whose dot may have been sent, or whose sender must be notified, is due when its
+        lease ends."""
         self._put_off += 1
         self.meters.put_off("store")
         if not held.dot and pending(held.queued.states):
@@ -270,8 +271,8 @@ class QueueWorker:
             await self._finish(Finished(held.queued, states, self._settings.lease, str(error), counts=False))
 
     async def _finish(self, finished: Finished) -> bool:
-        """Records the outcome, however long the database is away, full or busy: without a record, the message is sent
-        again."""
+        """Records the outcome, however long the database is unavailable, full or busy: without it, the message
+        is sent again."""
         with self._backlog:
             return await self._recorded(finished)
 

@@ -1,6 +1,6 @@
 """Permission to send: the addresses that a user may write as sender.
 
-A user may send as his or her own address, as an alias that points to it (an alias of several accounts included), as a
+A user may send as the account's own address, as an alias that points to it (also one of several accounts), as a
 plus address of one of these, and as a shared inbox of which the account is a member that ``can_send_as``. A catch-all
 gives no permission: it would allow every unused address of the domain. An alias whose targets are all at other servers
 gives none either.

@@ -353,7 +353,7 @@ class _Run:
         return True
 
     def _skip(self, call: _Call) -> None:
-        why = f"{self._decided} had settled it"
+        why = f"{self._decided} had already decided"
         self._traces[call.number] = Trace(call.entry, self._stage, Status.SKIPPED, self._at_least(call), why=why)
 
     def _at_least(self, call: _Call) -> tuple[Opinion, ...]:

@@ -139,7 +139,7 @@ class Hosting(Protocol):
     async def end_account(self, tenant: str, address: str) -> int:
         """Removes an account with its mailboxes, which must be empty; returns how many there were.
 
-        Raises NotFound, and InUse if a mailbox is not empty or an alias leads to the account.
+        Raises NotFound, and InUse if a mailbox is not empty or an alias points to the account.
         """
         ...
 

@@ -59,7 +59,7 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Outcomes(msgspec.Struct, frozen=True, array_like=True):
-    """What is written in one transaction. ``at``: seconds since the epoch."""
+    """The rows that one transaction writes. ``at``: seconds since the epoch."""
 
     at: float
     dots: tuple[Dot, ...] = ()

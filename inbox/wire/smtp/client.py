@@ -1,7 +1,7 @@
 """SMTP and LMTP, the delivering side: replies, capabilities and commands as values (RFC 5321, RFC 2033).
 
 Nothing here does I/O. Everything that the peer controls is bounded: the length of a line, the lines of a reply and the
-replies that nobody asked for.
+unsolicited replies.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class Transaction:
         self._accepted: list[int] = []
 
     def fail(self, outcome: Outcome) -> None:
-        """Gives ``outcome`` to all recipients without an answer; those who were refused keep theirs."""
+        """Gives ``outcome`` to all recipients without an answer; refused recipients keep theirs."""
         self.outcomes = [known if known is not None else outcome for known in self.outcomes]
 
     def dialog(self) -> Generator[Request, ServerReply, None]:

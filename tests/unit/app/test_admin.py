@@ -113,13 +113,13 @@ async def test_only_the_owner_may_open_the_socket(folder: Path, suite: Suite) ->
     assert (folder / "inbox.sock").stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_second_server_is_refused_and_the_first_goes_on(folder: Path, suite: Suite) -> None:
+async def test_a_second_server_is_refused_and_the_first_continues(folder: Path, suite: Suite) -> None:
     with pytest.raises(ConfigError, match="another server"):
         await AdminServer(folder / "inbox.sock", Suite()).start()
     assert await ask(folder, "GET", "/health") == {"status": "ok"}
 
 
-async def test_what_a_killed_server_left_behind_is_replaced(folder: Path) -> None:
+async def test_the_socket_of_a_killed_server_is_replaced(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(folder / "inbox.sock"))
         left.listen()
@@ -134,12 +134,12 @@ async def test_nobody_there(folder: Path) -> None:
     assert await ask(folder, "GET", "/health") is None
 
 
-async def test_who_has_a_socket(folder: Path, suite: Suite) -> None:
+async def test_the_process_that_listens_on_a_socket(folder: Path, suite: Suite) -> None:
     assert owner(folder / "inbox.sock") == os.getpid()
     assert owner(folder / "other.sock") is None
 
 
-async def test_what_is_no_answer(folder: Path) -> None:
+async def test_invalid_answers(folder: Path) -> None:
     async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{")

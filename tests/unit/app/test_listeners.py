@@ -1,4 +1,4 @@
-"""Sockets: which are bound, which are left out, and what is said when one cannot be had."""
+"""Sockets: which are bound, which are left out, and the error when one cannot be bound."""
 
 from __future__ import annotations
 

@@ -81,14 +81,14 @@ def test_a_record_is_read(text: bytes, expected: Record | None) -> None:
         RECORD + b"; x=" + b"y" * BIMI_RECORD_OCTETS,
     ],
 )
-def test_what_is_malformed_is_an_error(text: bytes) -> None:
+def test_a_malformed_record_is_an_error(text: bytes) -> None:
     with pytest.raises(BimiMalformed):
         parse_record(text)
 
 
 @given(st.binary(max_size=300).map(lambda tail: b"v=BIMI1;" + tail))
 @example(b"v=BIMI1;l=https://\xb2.example.org:\xb2/")
-def test_no_record_leads_to_any_other_error(text: bytes) -> None:
+def test_no_record_raises_any_other_error(text: bytes) -> None:
     try:
         record = parse_record(text)
     except BimiMalformed:
@@ -193,7 +193,7 @@ async def test_the_organizational_domain_is_asked_once() -> None:
         ([b"v=spf1 -all"], Result.NONE, "no record"),
     ],
 )
-async def test_what_comes_of_the_record(records: list[bytes], result: Result, reason: str) -> None:
+async def test_the_result_for_each_record(records: list[bytes], result: Result, reason: str) -> None:
     fact = await assess(PASSED, SIGNED, PLAIN, resolver(default_news=records))
     assert (fact.result, fact.reason, fact.location) == (result, reason, "")
 
@@ -238,7 +238,7 @@ async def test_dmarc_s_own_evaluation_is_understood() -> None:
         assert fact.domain == ("example.org" if result is Result.PASS else "news.example.org")
 
 
-async def test_when_nobody_can_say() -> None:
+async def test_without_an_answer_from_the_dns() -> None:
     dns = resolver()
     dns.fails.add("default._bimi.news.example.org")
     assert (await assess(PASSED, SIGNED, PLAIN, dns)).result is Result.TEMPERROR

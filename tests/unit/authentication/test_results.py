@@ -54,7 +54,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize(("value", "expected"), EXAMPLES)
-def test_what_the_grammar_allows_is_read(value: str, expected: list[tuple[str, str, dict[str, str]]]) -> None:
+def test_every_form_of_the_grammar_is_read(value: str, expected: list[tuple[str, str, dict[str, str]]]) -> None:
     found = field(value)
     assert [(each.method, each.result, dict(each.properties)) for each in found.results] == expected
 
@@ -75,11 +75,11 @@ def test_parts_of_a_result() -> None:
         "a; dkim/x=pass", "a; spf=pass;; dkim=pass", "a; none none", "(a; spf=pass",
     ],
 )  # fmt: skip
-def test_what_is_malformed_is_not_read(value: str) -> None:
+def test_malformed_fields_are_not_read(value: str) -> None:
     assert parse(value) is None
 
 
-def test_what_is_too_long_is_not_read() -> None:
+def test_fields_that_are_too_long_are_not_read() -> None:
     assert parse("a; spf=pass (" + "x" * 40_000 + ")") is None
     assert parse("a" + "; spf=pass" * 101) is None
     assert len(field("a" + "; spf=pass" * 100).results) == 100
@@ -139,7 +139,7 @@ def test_without_a_field_of_ours_nothing_is_believed() -> None:
         f"'{OURS}'; spf=pass", f"{{{OURS}}}|; spf=pass", f"*{OURS}#!; spf=pass", f".{OURS}--; spf=pass",
     ],
 )  # fmt: skip
-def test_what_might_be_taken_for_ours_is_recognised(value: str) -> None:
+def test_fields_that_resemble_ours_are_recognised(value: str) -> None:
     assert may_be(value.encode(), OURS)
 
 
@@ -152,7 +152,7 @@ def test_the_unicode_form_of_our_name_is_recognised() -> None:
     "spelling",
     ["\uff4d\uff58.demo.test", "mx\u3002demo\uff61test", "m\u00adx.de\u200bmo.test", "MX.\u24b9emo.test\uff0e"],
 )
-def test_what_idna_makes_ours_is_ours(spelling: str) -> None:
+def test_names_that_idna_maps_to_ours_are_ours(spelling: str) -> None:
     assert spelling.encode("idna").decode().lower().rstrip(".") == OURS
     assert may_be(f"{spelling}; spf=pass".encode(), OURS)
     assert not may_be(f"x{spelling}; spf=pass".encode(), OURS)
@@ -191,7 +191,7 @@ def clean(text: str) -> str:
 
 
 @given(st.lists(results, max_size=5))
-def test_what_is_written_can_be_read(written: list[MethodResult]) -> None:
+def test_a_written_field_can_be_read(written: list[MethodResult]) -> None:
     value = render(OURS, written)
     assert all(" " <= character <= "~" for character in value)
     folded = render_field("Authentication-Results", value).partition(b": ")[2]

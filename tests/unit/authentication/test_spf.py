@@ -64,7 +64,7 @@ async def test_helo_need_not_be_checked() -> None:
     [None, "", "localhost", "[192.0.2.1]", "[IPv6:::1]", "[", "[nonsense", "a..test", "x" * 64 + ".test", "x" * 3000,
      "-", "a.test\r\nx", "\udcff.test", "\u00e4" * 300 + ".test", "a b.test", "."],
 )  # fmt: skip
-async def test_a_helo_that_is_no_domain_is_none_and_costs_no_look_up(helo: str | None) -> None:
+async def test_a_helo_that_is_not_a_domain_gives_none_without_a_look_up(helo: str | None) -> None:
     bench = Bench()
     found = await bench.check(None, helo)
     assert (found.result, found.domain, found.identity, found.reason) == (
@@ -138,7 +138,7 @@ async def test_a_result_that_reads_helo_is_remembered_for_each() -> None:
     assert bench.asked() == ["a.test", "one.test.x.test", "a.test", "two.test.x.test"]
 
 
-async def test_what_is_past_does_not_hide_what_holds() -> None:
+async def test_an_expired_answer_does_not_hide_a_valid_one() -> None:
     bench = Bench()
     await bench.check(check_helo=False)
     bench.clock.advance(300)

@@ -46,7 +46,7 @@ async def test_the_mechanism_that_decided_is_named() -> None:
     assert (found.result, found.mechanism, found.ttl, found.reads) == (Result.PASS, "include:b.test", 300, frozenset())
 
 
-async def test_a_record_that_reads_the_sender_or_helo_says_so() -> None:
+async def test_a_record_that_reads_the_sender_or_helo_is_reported() -> None:
     assert (await evaluate(record="v=spf1 exists:%{l}.x.test -all")).reads == {"l"}
     assert (await evaluate(record="v=spf1 exists:%{s}.x.test -all")).reads == {"l"}
     assert (await evaluate(record="v=spf1 exists:%{h}.x.test exists:%{o}.%{d} -all")).reads == {"h"}
@@ -109,7 +109,7 @@ async def test_a_name_of_the_peer_that_cannot_be_looked_up_is_passed_over() -> N
     assert (await evaluate(dns, "v=spf1 ptr -all")).result is Result.FAIL
 
 
-async def test_nobody_knows_is_a_temporary_error() -> None:
+async def test_an_unknown_outcome_is_a_temporary_error() -> None:
     dns = MemoryResolver()
     dns.fails |= {"b.test"}
     for record in ("include:b.test", "a:b.test", "mx:b.test", "exists:b.test", "redirect=b.test"):

@@ -114,7 +114,7 @@ def once(seen: list[BaseException]) -> None:
 
 
 def swallowing(seen: list[BaseException]) -> None:
-    """Goes on as if nothing had happened."""
+    """Continues as if nothing had happened."""
     try:
         wait(asyncio.Event().wait())
     except BaseException as error:

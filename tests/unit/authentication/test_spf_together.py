@@ -46,7 +46,7 @@ def each(pattern: str) -> Iterator[Coroutine[Any, Any, int]]:
 @pytest.mark.parametrize(
     ("pattern", "made"), [("", 0), ("k", 0), ("kkkk", 0), ("w", 0), ("kw", 0), ("wk", 1), ("kwkw", 2), ("www", 2)]
 )
-async def test_what_need_not_wait_costs_no_task(pattern: str, made: int) -> None:
+async def test_a_check_that_does_not_wait_needs_no_task(pattern: str, made: int) -> None:
     tasks = Tasks()
     asyncio.get_running_loop().set_task_factory(tasks)
     assert await together(each(pattern)) == list(range(len(pattern)))

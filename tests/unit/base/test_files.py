@@ -1,4 +1,4 @@
-"""Reading files that somebody else put there."""
+"""Reading files of other users."""
 
 from __future__ import annotations
 

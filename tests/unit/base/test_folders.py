@@ -30,7 +30,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, below: str) -> None:
 
 def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(tmp_path / "unmounted")
-    with pytest.raises(StoreUnavailable, match="/data is a link that leads nowhere, but a folder is needed there"):
+    with pytest.raises(StoreUnavailable, match="/data is a link that has no target, but a folder is needed there"):
         make_folder(tmp_path / "data")
 
 

@@ -33,5 +33,5 @@ def test_a_clock_that_leaps_back_and_forth_repeats_no_id() -> None:
     made = [RandomIds(lambda moment=moment: moment).new() for moment in moments for _ in range(500)]  # type: ignore[misc]
     assert len(set(made)) == len(made)
     assert all(len(one) == 20 for one in made)
-    # Those of one moment stand together, and later ones behind them.
+    # Ids of one moment sort together, and later ones after them.
     assert max(made[1000:1500]) < min(made[:500]) < min(made[500:1000])

@@ -44,7 +44,7 @@ def test_buckets_are_cumulative_and_have_an_inclusive_bound() -> None:
     ]
 
 
-def test_processes_are_told_apart_by_a_label() -> None:
+def test_processes_are_distinguished_by_a_label() -> None:
     one, two = Counter("c", "C.", ("door",)), Counter("c", "C.", ("door",))
     one.add("smtp")
     two.add("imap")

@@ -1,4 +1,4 @@
-"""What is done once."""
+"""Results that are computed once."""
 
 from __future__ import annotations
 

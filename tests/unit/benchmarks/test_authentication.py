@@ -26,7 +26,7 @@ def test_its_mails_are_signed_and_of_the_promised_size() -> None:
     assert not dkim.verify(mail.replace(b"0001 x", b"0001 y"), dnsfunc=ask)
 
 
-def test_only_its_signature_speaks_for_the_mail_that_is_checked() -> None:
+def test_only_the_signature_authenticates_the_checked_mail() -> None:
     zone = records(KEY)
     assert zone[AUTHOR, "TXT"] == "v=spf1 -all"
     assert (f"_dmarc.{BOUNCE}", "TXT") not in zone

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the table, ratios, and the accounting of processes."""
+"""Shared parts of the benchmarks: the table, ratios, and the accounting of processes."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_a_password_that_is_too_short_creates_nothing(cli: Cli) -> None:
     assert len(cli("account", "list", "--json").json) == 1
 
 
-def test_aliases_lead_to_accounts_of_the_same_tenant(cli: Cli) -> None:
+def test_aliases_point_to_accounts_of_the_same_tenant(cli: Cli) -> None:
     cli.demo()
     cli("account", "add", "bob@demo.test", "--password-stdin", stdin="correct horse\n")
     assert cli("alias", "add", "team@demo.test", "ann@demo.test", "bob@demo.test").code == 0

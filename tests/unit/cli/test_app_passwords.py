@@ -19,7 +19,7 @@ def test_an_app_password_is_shown_once(cli: Cli) -> None:
     assert presented(shown.splitlines()[-1]) is not None
 
 
-def test_what_cannot_be_added(cli: Cli) -> None:
+def test_invalid_app_passwords_are_refused(cli: Cli) -> None:
     cli.demo()
     ran = cli("account", "app-password", "add", "ann@demo.test", "--name", "x", "--protocol", "pop3")
     assert ran.code == 2

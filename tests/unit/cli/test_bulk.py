@@ -115,7 +115,7 @@ def test_passwords_go_into_no_file_that_is_there(cli: Cli) -> None:
     assert addresses(cli) == ["ann@demo.test"]
 
 
-def test_an_interrupted_run_says_how_to_go_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_says_how_to_continue(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from inbox.base.errors import StorageFull
     from inbox.store.sqlite.accounts import SqliteAccounts
 
@@ -135,7 +135,7 @@ def test_an_interrupted_run_says_how_to_go_on(cli: Cli, monkeypatch: pytest.Monk
     assert ran.code == 1
     assert "--skip-existing" in ran.err
     written = dict(line.split(",") for line in (cli.folder / "one").read_text().splitlines())
-    # Whoever was created has a password that somebody knows.
+    # Each created account has a password in the file.
     there = [address for address in addresses(cli) if address != "ann@demo.test"]
     assert there
     assert set(there) <= set(written)

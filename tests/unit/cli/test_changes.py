@@ -72,7 +72,7 @@ def files(cli: Cli) -> int:
 
 
 def others(cli: Cli) -> list[Any]:
-    """What the tenant other has."""
+    """The data of the tenant other."""
     listed = [cli(kind, "list", "--tenant", "other", "--json").json for kind in ("domain", "account", "alias")]
     return [*listed, cli("mailbox", "list", "--tenant", "other", "--json").json]
 
@@ -175,7 +175,7 @@ def test_a_domain_goes_with_everything(full: Cli) -> None:
     assert full("domain", "rm", "second.test", "--yes").code == 0
 
 
-def test_what_is_disabled_is_enabled_again(full: Cli) -> None:
+def test_a_disabled_object_is_enabled_again(full: Cli) -> None:
     for kind, name in (("tenant", "demo"), ("domain", "demo.test"), ("account", "ann@demo.test")):
         assert full(kind, "disable", name, "--dry-run", "--json").json["changes"] is True
         assert full(kind, "disable", name, "--yes", "--json").json["changed"] is True
@@ -286,7 +286,7 @@ def test_a_catch_all_is_made_and_removed(full: Cli) -> None:
     assert alias_key("@Bücher.test") == "@xn--bcher-kva.test"
 
 
-def test_a_domains_postmaster_must_be_somebody(full: Cli) -> None:
+def test_a_domains_postmaster_must_exist(full: Cli) -> None:
     assert full("domain", "set", "demo.test", "postmaster=nobody@demo.test").code == 1
     assert full("domain", "set", "demo.test", "postmaster=oscar@other.test").code == 1
     assert full("domain", "set", "demo.test", "postmaster=no address").code == 2
@@ -296,7 +296,7 @@ def test_a_domains_postmaster_must_be_somebody(full: Cli) -> None:
     assert rows[0]["overrides"] == {"postmaster": "info@demo.test"}
 
 
-def test_a_removal_that_is_interrupted_says_how_to_go_on(full: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removal_that_is_interrupted_says_how_to_continue(full: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from inbox.base.errors import StoreUnavailable
 
     class Failing:
@@ -326,7 +326,7 @@ def test_a_domain_that_is_hosted_already_is_refused_before_anything_changes(full
     assert (ran.code, ran.err) == (1, "inbox: the tenant does not host the domain of ann@other.test\n")
 
 
-def test_counts_are_shown_without_what_there_is_none_of() -> None:
+def test_counts_of_zero_are_omitted() -> None:
     held = {"domains": 0, "accounts": 1, "octets": 1_500_000, "dkim_keys": 2}
     assert changing.counted(held) == "1 accounts, 1.5 MB of mail, 2 dkim keys"
     assert changing.counted({"domains": 0}) == "nothing"

@@ -132,7 +132,7 @@ def test_several_tenants_have_a_record_each(demo: Cli) -> None:
     assert demo("explain", ID).out.count("Virus found") == 2
 
 
-def test_what_is_not_known(demo: Cli) -> None:
+def test_unknown_ids(demo: Cli) -> None:
     asyncio.run(record(demo, "demo"))
     assert demo("explain", "nope").code == 1
     assert demo("explain", ID, "--tenant", "other").code == 1
@@ -181,7 +181,7 @@ def at(number: int, when: float) -> DecisionRecord:
     return DecisionRecord(f"{number:020d}", "t", when, "smtp", "reject", "a@x.test", (), "192.0.2.1", b"{}")
 
 
-async def test_what_is_new_is_followed_once_also_what_was_written_late() -> None:
+async def test_new_records_are_followed_once_including_late_ones() -> None:
     looks = [
         [at(2, 20.0), at(1, 10.0)],  # the page that was asked for
         [at(2, 20.0), at(1, 10.0), at(0, 9.0)],  # the window of what may still be late: 0 was there before

@@ -68,7 +68,7 @@ def test_standard_input_and_another_domain(signing: Cli) -> None:
     assert ran.out.endswith(MAIL.decode())
 
 
-def test_what_cannot_be_signed(signing: Cli, tmp_path: Path) -> None:
+def test_messages_that_cannot_be_signed(signing: Cli, tmp_path: Path) -> None:
     def sign(message: bytes, *more: str) -> tuple[int, str, str]:
         ran = signing("domain", "dkim", "sign", "--eml", file(signing, message), *more)
         return ran.code, ran.out, ran.err

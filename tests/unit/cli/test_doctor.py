@@ -29,7 +29,7 @@ def test_the_configuration_in_effect_and_the_checks(sound: Cli, monkeypatch: pyt
     assert "the server is not running" in ran.out
 
 
-def test_what_needs_the_operator_comes_first(sound: Cli) -> None:
+def test_failures_come_first(sound: Cli) -> None:
     (sound.folder / "policies" / "default.yaml").write_text("plugins:\n  nope: {}\n")
     ran = sound("doctor")
     assert ran.code == 1

@@ -118,7 +118,7 @@ def test_waiting_until_the_dns_shows_them(cli: Cli, resolver: MemoryResolver) ->
     assert set(states(cli).values()) == {"active"}
 
 
-def test_what_the_dns_does_not_say_is_told(cli: Cli, resolver: MemoryResolver) -> None:
+def test_a_missing_or_wrong_record_is_reported(cli: Cli, resolver: MemoryResolver) -> None:
     cli.demo()
     (record,) = rotated(cli, "--algorithm", "ed25519")
 

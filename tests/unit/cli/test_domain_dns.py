@@ -61,7 +61,7 @@ def test_records_as_a_zone_file(demo: Cli) -> None:
         (["demo.test", "--reports", "nobody"], 2, "not an address"),
     ],
 )
-def test_what_cannot_be_shown(demo: Cli, arguments: list[str], code: int, told: str) -> None:
+def test_records_that_cannot_be_shown(demo: Cli, arguments: list[str], code: int, told: str) -> None:
     ran = demo("domain", "records", *arguments)
     assert ran.code == code
     assert told in ran.err

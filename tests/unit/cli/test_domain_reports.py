@@ -136,7 +136,7 @@ def test_a_report_is_its_owners(demo: Cli, tmp_path: Path) -> None:
     assert len(demo("domain", "reports", "other.test", "--json").json) == 1
 
 
-def test_what_cannot_be_imported_is_named_and_the_rest_is(demo: Cli, tmp_path: Path) -> None:
+def test_unreadable_files_are_named_and_the_others_are_imported(demo: Cli, tmp_path: Path) -> None:
     files = [
         write(tmp_path, "good.xml", xml_report(**PERIOD)),
         write(tmp_path, "letter.eml", b"Subject: hello\n\nDear\n"),
@@ -214,7 +214,7 @@ def test_the_caps_are_settings(demo: Cli, dns: MemoryResolver, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("date", ["today", "2026-1-1", "2026-02-30", "20260101", "9999-12-31", "2026-W01-1"])
-def test_a_day_that_is_none_or_not_over(demo: Cli, dns: MemoryResolver, tmp_path: Path, date: str) -> None:
+def test_an_invalid_day_or_one_that_is_not_over(demo: Cli, dns: MemoryResolver, tmp_path: Path, date: str) -> None:
     ran = demo("domain", "reports", "build", "--date", date, "--out", str(tmp_path / "o"))
     assert ran.code == 2
     assert f"--date {date}" in ran.err
@@ -225,7 +225,7 @@ def test_today_is_not_over(demo: Cli, dns: MemoryResolver, tmp_path: Path) -> No
     assert "not over" in demo("domain", "reports", "build", "--date", today, "--out", str(tmp_path / "o")).err
 
 
-def test_a_server_without_a_name_is_told(demo: Cli, dns: MemoryResolver, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_server_without_a_name_is_reported(demo: Cli, dns: MemoryResolver, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.delenv("SERVER_HOSTNAME")
     ran = demo("domain", "reports", "build", "--date", YESTERDAY, "--out", str(tmp_path / "o"))
     assert (ran.code, "set SERVER_HOSTNAME" in ran.err) == (0, True)

@@ -63,7 +63,7 @@ def test_mistakes_are_named_and_change_nothing(cli: Cli) -> None:
     assert cli("domain", "list", "--json").json[0]["overrides"] == {}
 
 
-def test_a_domain_that_somebody_hosts_already_is_told_with_its_tenant(cli: Cli) -> None:
+def test_the_error_for_a_hosted_domain_names_its_tenant(cli: Cli) -> None:
     cli.demo()
     cli("tenant", "add", "other")
     ran = cli("domain", "add", "other", "demo.test")

@@ -18,7 +18,7 @@ def test_mailboxes_are_listed_with_their_sizes(cli: Cli) -> None:
     assert cli("mailbox", "list", "--tenant", "other").out == "no mailboxes\n"
 
 
-def test_whose_mailboxes_has_to_be_said(cli: Cli) -> None:
+def test_an_account_or_a_tenant_must_be_named(cli: Cli) -> None:
     cli.demo()
     cli("tenant", "add", "other")
     assert cli("mailbox", "list").code == 2

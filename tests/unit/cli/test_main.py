@@ -136,7 +136,7 @@ def test_an_error_that_nobody_can_read_is_an_exit_code(cli: Cli) -> None:
         ("doctor",),
     ],
 )
-def test_a_slip_in_the_data_folder_is_told_and_makes_no_empty_database(
+def test_a_wrong_data_folder_is_reported_and_no_empty_database_is_created(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
 ) -> None:
     cli.demo()
@@ -150,7 +150,7 @@ def test_a_slip_in_the_data_folder_is_told_and_makes_no_empty_database(
     assert not (cli.folder / "daat").exists()
 
 
-def test_what_is_logged_goes_to_standard_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_goes_to_standard_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     from inbox.store.sqlite import SqliteDatabase
 
     cli.demo()

@@ -16,6 +16,6 @@ def test_a_time_is_a_duration_ago_or_a_date() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "2", "h", "2w", "-1h", "yesterday", "9999999h"])
-def test_what_is_neither_names_the_option(text: str) -> None:
+def test_the_error_names_the_option(text: str) -> None:
     with pytest.raises(WrongUsage, match=f"--older-than {text}: neither a time"):
         moment(text, "--older-than")

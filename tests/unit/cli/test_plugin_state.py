@@ -17,7 +17,7 @@ from tests.support.store import IDS
 
 
 def remember(folder: Path, tenant: str, plugin: str, table: str, **entries: Any) -> None:
-    """What a hook of a running server would have written."""
+    """Entries as a hook of a running server writes them."""
 
     async def work() -> None:
         db = SqliteDatabase(folder / "data" / "inbox.db", SystemClock(), IDS)

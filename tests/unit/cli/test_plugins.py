@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 PLUGIN = '''"""Hello: a greeting.
 
-Speaks at:  data.
+Returns at: data.
 """
 from pydantic import Field
 from inbox.plugin import Plugin, PluginSettings, Score, Services, Transaction, hookimpl
@@ -104,7 +104,7 @@ def test_nothing_is_written_when_the_policies_are_wrong(demo: Cli) -> None:
     assert path.read_text() == "plugins:\n  hello: {points: many}\n"
 
 
-def test_what_is_not_there(demo: Cli) -> None:
+def test_unknown_plugins(demo: Cli) -> None:
     assert demo("plugins", "enable", "nope", "--tenant", "demo").code == 1
     assert demo("plugins", "enable", "hello", "--tenant", "nope").code == 1
     assert demo("plugins", "info", "nope").code == 1
@@ -134,7 +134,7 @@ def test_info_tells_which_settings_the_environment_set(demo: Cli, monkeypatch: p
     assert settings["max_recipients"] == "7 from SMTP_INBOUND_MAX_RCPT_TO"
 
 
-def test_a_plugin_that_cannot_be_loaded_is_told_and_the_others_are_listed(demo: Cli) -> None:
+def test_a_plugin_that_cannot_be_loaded_is_reported_and_the_others_are_listed(demo: Cli) -> None:
     (demo.folder / "plugins" / "broken.py").write_text("import no_such_module\n")
     ran = demo("plugins", "list", "--json")
     assert ran.code == 0
@@ -243,7 +243,7 @@ def test_a_plugin_is_switched_for_everybody(demo: Cli) -> None:
     assert row(demo, "hello")["tenants"] == []
 
 
-def test_for_whom_has_to_be_said(demo: Cli) -> None:
+def test_the_recipients_must_be_named(demo: Cli) -> None:
     options: tuple[str, ...]
     for options in ((), ("--all", "--tenant", "demo"), ("--all", "--domain", "demo.test")):
         assert demo("plugins", "enable", "hello", *options).code == 2

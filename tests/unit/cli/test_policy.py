@@ -188,7 +188,7 @@ def test_an_override_of_the_database_is_named(demo: Cli) -> None:
     assert "database override require_spf_pass" in values.values()
 
 
-def test_show_for_whom_there_is_not(demo: Cli) -> None:
+def test_show_for_an_unknown_subject(demo: Cli) -> None:
     demo("tenant", "add", "other")
     assert demo("policy", "show", "--tenant", "nope").code == 1
     assert demo("policy", "show", "--tenant", "other", "--domain", "demo.test").code == 2

@@ -49,7 +49,7 @@ def explain(demo: Cli, *args: str, to: str = "ann@demo.test") -> Ran:
     return demo("policy", "explain", "--eml", eml, "--from", "mallory@example.org", "--to", to, *args)
 
 
-def test_what_would_be_and_why(demo: Cli) -> None:
+def test_the_outcome_and_its_reasons(demo: Cli) -> None:
     ran = explain(demo, "--ip", "198.51.100.7", "--helo", "mail.example.org")
     assert ran.code == 0
     assert "RCPT TO:<ann@demo.test>: 250" in ran.out
@@ -84,7 +84,7 @@ def test_an_unknown_recipient_is_refused(demo: Cli) -> None:
     assert ran.json["copies"] == []
 
 
-def test_a_plugin_that_fails_is_told(demo: Cli) -> None:
+def test_a_plugin_that_fails_is_reported(demo: Cli) -> None:
     (demo.folder / "plugins").mkdir()
     (demo.folder / "plugins" / "broken.py").write_text(
         "from inbox.plugin import Plugin, PluginSettings, Services, Transaction, hookimpl\n"

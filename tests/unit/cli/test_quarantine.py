@@ -79,7 +79,7 @@ def demo(cli: Cli) -> Cli:
     return cli
 
 
-def test_what_is_held_is_listed_with_the_reason(demo: Cli) -> None:
+def test_quarantined_mail_is_listed_with_the_reason(demo: Cli) -> None:
     rows = demo("quarantine", "list", "--json", "--tenant", "demo").json
     assert [row["id"] for row in rows] == ["demo/1", "demo/2"]
     # By which inbox explain finds why.
@@ -133,7 +133,7 @@ def test_delete(demo: Cli) -> None:
         ("other/1", 1),
     ],
 )
-def test_what_is_not_there(demo: Cli, which: str, code: int) -> None:
+def test_unknown_ids(demo: Cli, which: str, code: int) -> None:
     assert demo("quarantine", "show", which).code == code
 
 

@@ -103,7 +103,7 @@ def test_the_text_comes_from_standard_input(demo: Cli) -> None:
         (("--to", "bob@demo.test", "--subject", "a\r\nBcc: eve@x.test"), 2, "--subject: "),
     ],
 )
-def test_what_is_refused_sends_nothing(demo: Cli, options: tuple[str, ...], code: int, error: str) -> None:
+def test_a_refused_message_sends_nothing(demo: Cli, options: tuple[str, ...], code: int, error: str) -> None:
     ran = submit(demo, *options)
     assert (ran.code, ran.out) == (code, "")
     assert error in ran.err

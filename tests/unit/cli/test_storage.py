@@ -161,7 +161,7 @@ def test_the_database_that_was_there_before_is_refused_after_another_was_adopted
         asyncio.run(start())
 
 
-def test_mailboxes_are_renumbered_when_told_so(installed: Cli) -> None:
+def test_mailboxes_are_renumbered_with_yes(installed: Cli) -> None:
     def values() -> set[int]:
         return {row["uidvalidity"] for row in installed("mailbox", "list", "--account", "ann@demo.test", "--json").json}
 

@@ -46,10 +46,10 @@ def test_one_tenants_list_is_not_that_of_another(cli: Cli) -> None:
     assert (ran.code, "has no entry for the address bob@example.org" in ran.err) == (1, True)
 
 
-def test_what_is_exported_can_be_imported(cli: Cli, tmp_path: Path) -> None:
+def test_an_exported_list_can_be_imported(cli: Cli, tmp_path: Path) -> None:
     cli.demo()
     cli("tenant", "add", "other")
-    cli("suppression", "add", "bob@example.org", *DEMO, "--reason", 'He said "no", twice')
+    cli("suppression", "add", "bob@example.org", *DEMO, "--reason", 'Replied "no", twice')
     cli("suppression", "add", "example.net", *DEMO, "--days", "7")
     cli("suppression", "add", "eve@example.net", *DEMO, "--allow")
     exported = cli("suppression", "export", *DEMO).out
@@ -84,7 +84,7 @@ def test_a_dry_run_adds_nothing(cli: Cli, tmp_path: Path) -> None:
     assert len(cli("suppression", "list", *DEMO, "--limit", "2000", "--json").json) == 1200
 
 
-def test_a_target_that_is_none_is_refused(cli: Cli) -> None:
+def test_an_invalid_target_is_refused(cli: Cli) -> None:
     cli.demo()
     assert cli("suppression", "add", "bob@@", *DEMO).code != 0
     assert cli("suppression", "add", "bob@example.org", "--tenant", "nobody").code != 0

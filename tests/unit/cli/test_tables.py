@@ -32,7 +32,7 @@ def test_words_and_ids_are_whole_and_lines_fit(width: int) -> None:
         assert whole in words
 
 
-def test_what_fits_is_one_line_and_nothing_is_cut() -> None:
+def test_a_row_that_fits_is_one_line() -> None:
     assert lines_of(("NAME", "N"), ("a", "1"), ("bbbbbb", "2"), width=80) == ["NAME    N", "a       1", "bbbbbb  2"]
 
 
@@ -89,7 +89,7 @@ def test_wide_characters_count_twice() -> None:
 
 
 @given(st.text(max_size=60), st.integers(2, 40))
-def test_what_is_cut_fits(text: str, width: int) -> None:
+def test_a_shortened_row_fits(text: str, width: int) -> None:
     shorter = cut(text, width)
     assert cells(shorter) <= max(width, 1)
     assert shorter == text or shorter.endswith(ELLIPSIS)

@@ -1,4 +1,4 @@
-"""What is known, for how long, and what has to go."""
+"""Cached answers, their lifetime, and eviction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_types_of_one_name_are_apart() -> None:
     assert cache.get(("MX", "a.test")) is None
 
 
-def test_what_was_used_last_stays() -> None:
+def test_the_most_recently_used_entry_stays() -> None:
     cache = AnswerCache(FakeClock(), entries=2)
     for name in ("a", "b"):
         cache.put(("TXT", name), Answer(ttl=10), 10)

@@ -1,4 +1,4 @@
-"""What is sent, what is taken for a reply, and what a reply costs."""
+"""Questions, replies that are accepted, and the cost of a reply."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_malformed_records(kind: str, octets: bytes) -> None:
 def test_a_name_is_at_most_255_octets_however_it_is_written() -> None:
     label = b"\x3e" + b"a" * 62
     start = 12 + len(EXAMPLE) + 4 + 12
-    # The second record's name goes on with the first one's: 2 * 126 + 14 octets.
+    # The second record's name continues with the first one's: 2 * 126 + 14 octets.
     first = record(12, label * 2 + b"\xc0\x0c")
     second = record(12, label * 2 + struct.pack("!H", 0xC000 | start))
     assert len(read(raw(first), "PTR").records[0]) == 138
@@ -200,7 +200,7 @@ def test_aliases_without_end() -> None:
         read(reply("example.test. 60 IN CNAME b.test.", "b.test. 60 IN CNAME example.test."))
 
 
-def test_an_alias_that_leads_nowhere() -> None:
+def test_an_alias_without_targets() -> None:
     soa = ("test. 900 IN SOA a.test. h.test. 1 2 3 4 300",)
     assert read(reply("example.test. 60 IN CNAME b.test.", authority=soa)) == Reply("NOERROR", (), 60)
     assert read(reply("example.test. 999 IN CNAME b.test.", authority=soa, rcode=3)) == Reply("NXDOMAIN", (), 300)

@@ -67,7 +67,7 @@ def counted(resolver: CachingResolver) -> dict[str, int]:
     return {one.labels["result"]: int(one.value) for one in family.samples}
 
 
-async def test_without_servers_it_starts_and_says_so_when_asked(tmp_path: Path) -> None:
+async def test_without_servers_it_starts_and_reports_it_when_asked(tmp_path: Path) -> None:
     resolver = CachingResolver(SystemClock(), system=tmp_path / "resolv.conf")
     with pytest.raises(DnsTemporary, match="set DNS_RESOLVER"):
         await resolver.txt("example.test")
@@ -168,7 +168,7 @@ async def test_equal_questions_share_one_query_that_no_waiter_can_cancel() -> No
     assert len(server.asked) == 1
 
 
-async def test_what_all_waiters_gave_up_is_known_to_the_next() -> None:
+async def test_an_answer_after_all_waiters_gave_up_is_cached() -> None:
     async with scripted(reply('example.test. 60 IN TXT "one"')) as server:
         server.gate.clear()
         resolver = CachingResolver(FakeClock(), server.address)
@@ -213,7 +213,7 @@ async def test_questions_about_one_organization_are_bounded(monkeypatch: pytest.
 
 
 async def asking(resolver: CachingResolver, message: Lookups | None, *names: str) -> list[str]:
-    """What becomes of look-ups of one message at once: the answer's text, or what is said instead."""
+    """Results of concurrent look-ups of one message: the answer's text, or the error's."""
     work_for(message)
 
     async def one(name: str) -> str:
@@ -347,11 +347,11 @@ async def test_name_servers_that_did_not_answer_are_not_asked_for_a_moment() -> 
         (ip_address("2001:db8::1").reverse_pointer, "8.b.d.0.1.0.0.2.ip6.arpa"),
     ],
 )  # fmt: skip
-def test_whose_name_it_is_roughly(name: str, end: str) -> None:
+def test_the_organizational_domain_is_guessed(name: str, end: str) -> None:
     assert organization(name) == end
 
 
-async def test_what_others_send_is_not_taken_for_the_reply() -> None:
+async def test_a_packet_of_another_sender_is_not_taken_for_the_reply() -> None:
     right = reply("example.test. 60 IN A 192.0.2.1")
 
     def script(question: dns.message.Message) -> list[bytes]:

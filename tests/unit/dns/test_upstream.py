@@ -1,4 +1,4 @@
-"""Which servers are asked, in which order and how often."""
+"""The servers that are queried, their order and number of queries."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_server_on_loopback_is_trusted() -> None:
 
 
 def answering(*scripted: ScriptedDns) -> Upstream:
-    """Several servers come from resolv.conf only, and that names no ports: these are put together by hand."""
+    """Several servers come from resolv.conf only, and that names no ports: these are built by hand."""
     upstream = Upstream(FakeClock(), scripted[0].address)
     upstream._servers = tuple(Server("127.0.0.1", int(each.address.rpartition(":")[2])) for each in scripted)
     return upstream

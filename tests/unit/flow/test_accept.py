@@ -105,7 +105,7 @@ async def test_one_recipient_may_have_a_mailbox_and_a_relay(here: World) -> None
     assert f"  goes        to another server, for <x@elsewhere.test> (for <{ANN}>)" in render(decision)
 
 
-async def test_what_is_refused_or_quarantined_is_not_relayed(here: World) -> None:
+async def test_a_refused_or_quarantined_message_is_not_relayed(here: World) -> None:
     both = (IntoMailbox(ANN), Relay(Address.parse("x@elsewhere.test")))
     for verdict in ("Reject()", "Quarantine()", "Discard()"):
         await scripted(here, "acme", data=verdict)
@@ -114,7 +114,7 @@ async def test_what_is_refused_or_quarantined_is_not_relayed(here: World) -> Non
     assert await here.mailbox(ANN) == []
 
 
-async def test_a_rule_speaks_for_each_mailbox(here: World) -> None:
+async def test_a_rule_applies_to_each_mailbox(here: World) -> None:
     await scripted(here, "acme", store="Reject(552, '5.2.2', 'full') if delivery.mailbox == 'Archive' else None")
     answered = await accept(here, (IntoMailbox(ANN), IntoMailbox(ANN, "Archive")), "01j00000000000000001")
     assert answered.reply == OK
@@ -124,7 +124,7 @@ async def test_a_rule_speaks_for_each_mailbox(here: World) -> None:
 
 
 @pytest.mark.parametrize("door", [Door.SMTP, Door.LMTP])
-async def test_who_is_refused_does_not_stand_for_another_recipient(here: World, door: Door) -> None:
+async def test_a_refused_recipient_does_not_represent_another_one(here: World, door: Door) -> None:
     """Both addresses lead to one account: what the first one's rule refuses, the second one's may take."""
     await scripted(here, "acme", store="Reject() if delivery.recipient.address.local == 'ann' else None")
     replies = await here.receive([ANN, PLUS], door=door)
@@ -145,7 +145,7 @@ async def test_the_record_says_who_is_served_already(here: World) -> None:
 @pytest.mark.parametrize(
     ("verdict", "kind", "quarantined"), [("Quarantine('bad')", "quarantine", 2), ("Discard('old')", "discard", 0)]
 )
-async def test_who_is_added_shares_the_verdict_on_the_message(
+async def test_an_added_recipient_shares_the_verdict_on_the_message(
     here: World, verdict: str, kind: str, quarantined: int
 ) -> None:
     await scripted(here, "acme", data=f"[{verdict}, AddRecipient('{BOB}')]")
@@ -212,6 +212,6 @@ async def test_nobody_relays_through_a_server_that_delivers_nothing(here: World)
     assert await here.installation.database.queue.jobs(None) == []
 
 
-async def test_lmtp_stores_what_the_client_is_told_is_stored(here: World) -> None:
+async def test_lmtp_stores_what_its_replies_confirm(here: World) -> None:
     answered = await accept(here, (IntoMailbox(ANN),), "01j00000000000000001", LMTP)
     assert (answered.reply, len(answered.placed)) == (OK, 1)

@@ -56,7 +56,7 @@ async def append(here: World, who: str = ANN, into: Mailbox | None = None, flags
     return await here.parts.appending.append(await session(here, who), target, content, flags, ("work",), 7.0)
 
 
-async def test_what_the_client_gave_is_stored_as_it_is(here: World) -> None:
+async def test_an_appended_message_is_stored_unchanged(here: World) -> None:
     placed = await append(here, flags=int(Flag.SEEN))
     (stored,) = await here.mailbox(ANN)
     assert await here.bytes_of(stored) == MESSAGE
@@ -82,7 +82,7 @@ async def test_a_header_section_above_the_bound_is_refused_as_it_is_at_smtp(here
 
 
 @pytest.mark.parametrize("owner", [BOB, EVE])
-async def test_nobody_appends_to_a_mailbox_of_somebody_else(here: World, owner: str) -> None:
+async def test_nobody_appends_to_a_mailbox_of_another_user(here: World, owner: str) -> None:
     with pytest.raises(AuthenticationFailed):
         await append(here, into=await mailbox(here, owner))
     assert await here.mailbox(owner) == []
@@ -122,7 +122,7 @@ async def test_store_may_put_another_message_in_its_place(here: World) -> None:
     assert await here.bytes_of(stored) == b"Subject: sealed\r\n\r\n" + ANN.encode()
 
 
-async def test_a_mailbox_that_is_gone_is_said_to_be_gone(here: World) -> None:
+async def test_a_removed_mailbox_is_reported_as_missing(here: World) -> None:
     lists = await here.installation.database.mailboxes.create(
         (await mailbox(here)).tenant, (await mailbox(here)).account, "Lists"
     )
@@ -155,8 +155,8 @@ async def test_flags_that_a_rule_adds_join_the_clients(here: World) -> None:
     ]
 
 
-async def test_a_rule_files_nothing_elsewhere_than_the_client_said(here: World) -> None:
-    """RFC 9051 §6.3.12: APPENDUID names the mailbox of the command, so the message has to be there."""
+async def test_a_rule_files_nothing_elsewhere_than_the_client_named(here: World) -> None:
+    """RFC 9051 §6.3.12: APPENDUID names the mailbox of the command, so the message must be there."""
     drafts = await mailbox(here, name="Drafts")
     await scripted(here, "acme", store="[FileInto('Lists/python'), AddFlags(('seen-by-rule',))]")
     placed = await append(here, into=drafts)
@@ -192,7 +192,7 @@ async def test_neither_a_redirection_nor_a_score_moves_what_its_owner_stores(her
     assert decision.overruled == (["Redirect bob@acme.test"] if "Redirect" in answer else ["threshold junk"])
 
 
-async def test_a_flag_that_is_none_defers_and_the_record_has_the_answer(here: World) -> None:
+async def test_an_invalid_flag_defers_and_the_record_has_the_answer(here: World) -> None:
     await scripted(here, "acme", store="AddFlags(('\\\\Nonsense',))")
     with pytest.raises(InboxError) as caught:
         await append(here)

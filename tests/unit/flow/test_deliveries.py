@@ -67,7 +67,7 @@ def test_a_bounce_is_relayed_with_the_null_reverse_path() -> None:
     assert (job.sender, job.recipients[0].notify, job.ret, job.body, job.smtputf8) == ("", (), None, "7BIT", False)
 
 
-def test_what_was_transformed_for_one_mailbox_is_a_version_of_its_own() -> None:
+def test_a_message_transformed_for_one_mailbox_is_a_separate_version() -> None:
     sealed = MemoryContent(b"sealed")
     destinations: tuple[Destination, ...] = (
         IntoMailbox(ANN, mailbox_id="m1", content=sealed),
@@ -103,7 +103,7 @@ def test_each_recipients_copies_have_its_own_trace() -> None:
     assert b"bob" not in ann.prepended
 
 
-def test_what_is_relayed_has_a_received_field_that_names_no_recipient() -> None:
+def test_a_relayed_message_has_a_received_field_that_names_no_recipient() -> None:
     """A hidden recipient must not be betrayed to the others by ``for``."""
     both = share(*(to(ANN, Relay(Address.parse(each))) for each in ("x@elsewhere.test", "y@far.test")))
     (message,) = messages(both)

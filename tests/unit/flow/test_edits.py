@@ -58,7 +58,7 @@ def test_one_edit_changes_one_place(edit: Edit, old: bytes, new: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "A B", "A:", "Ä", "A\r\nB"])
-def test_a_name_that_is_none_is_a_mistake(name: str) -> None:
+def test_an_invalid_name_is_a_mistake(name: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         after(AddHeader(name, "1"))
 

@@ -210,7 +210,7 @@ async def test_a_bounce_to_a_sender_of_the_same_tenant(here: World) -> None:
     assert len(await here.mailbox("bob@acme.test")) == 1
 
 
-async def test_what_is_no_bounce_of_ours_is_refused(here: World) -> None:
+async def test_only_bounces_to_our_rewritten_addresses_are_admitted(here: World) -> None:
     rewriting = await srs(here)
     foreign = rewriting.rewritten(Address.parse("peer@elsewhere.test"), "acme.test")
     other = rewriting.rewritten(Address.parse("eve@umbra.test"), "acme.test")

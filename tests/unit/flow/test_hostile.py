@@ -162,7 +162,7 @@ async def test_nonsense_costs_its_own_tenant_and_no_other(here: World, answer: s
 
 
 async def test_a_reason_that_quotes_unreadable_octets_is_kept(here: World) -> None:
-    await run(here, "acme", data="answer = Quarantine('said \\udcff')")
+    await run(here, "acme", data="answer = Quarantine('text \\udcff')")
     await here.receive(["ann@acme.test"])
     assert len(await here.quarantine("acme")) == 1
 
@@ -187,7 +187,7 @@ async def test_whatever_a_hook_raises_is_its_own_failure(here: World, error: str
 # -- plugins that reach for another tenant
 
 
-async def test_what_one_tenants_hook_does_to_the_session_no_other_tenant_sees(here: World) -> None:
+async def test_no_other_tenant_sees_what_a_hook_does_to_the_session(here: World) -> None:
     spoil = (
         "tx.session.helo = 'acme.secret'; tx.session.facts.put(Secret('acme.secret')); "
         "tx.params['SECRET'] = 'acme.secret'; tx.session.judgements.clear()"
@@ -228,7 +228,7 @@ async def test_a_tenants_record_does_not_quote_another_tenants_refusal(here: Wor
 
 
 async def test_lmtp_files_nothing_for_a_recipient_that_it_refuses(here: World) -> None:
-    # The second recipient's hook fails after the first one's copy was made: both are told to come back.
+    # The second recipient's hook fails after the first one's copy was made: both are deferred.
     await run(here, "acme", store="answer = AddFlags(('no flag',)) if 'bob' in delivery.account else None")
     replies = await here.receive(["ann@acme.test", "bob@acme.test"], door=Door.LMTP)
     filed = [len(await here.mailbox(f"{name}@acme.test")) for name in ("ann", "bob")]

@@ -73,7 +73,7 @@ async def test_each_account_files_and_flags_its_own(here: World) -> None:
     assert (bob.entry.flags, bob.entry.keywords) == (0, ())
 
 
-async def test_what_one_account_has_transformed_another_has_as_it_came(here: World) -> None:
+async def test_a_message_transformed_for_one_account_is_unchanged_for_another(here: World) -> None:
     await keeper(here, ann="Transform(b'Subject: sealed\\r\\n\\r\\n')")
     await here.receive([TEAM], b"Subject: open\r\n\r\nbody\r\n")
     (ann,), (bob,) = await here.mailbox(ANN), await here.mailbox(BOB)
@@ -119,7 +119,7 @@ async def test_all_accounts_of_an_alias_refuse(here: World) -> None:
     assert await here.mailbox(ANN) == await here.mailbox(BOB) == await here.quarantine("acme") == []
 
 
-async def test_what_one_account_of_an_alias_refuses_is_not_lost(here: World) -> None:
+async def test_a_message_that_one_account_of_an_alias_refuses_is_not_lost(here: World) -> None:
     await keeper(here, ann="Reject(552, '5.2.2', 'ann is full')")
     (reply,) = await here.receive([TEAM])
     assert reply.positive
@@ -130,7 +130,7 @@ async def test_what_one_account_of_an_alias_refuses_is_not_lost(here: World) -> 
     assert held.recipient == TEAM
 
 
-async def test_a_flag_that_is_none_defers_and_names_no_reason_to_the_peer(here: World) -> None:
+async def test_an_invalid_flag_defers_without_a_reason_for_the_peer(here: World) -> None:
     await keeper(here, ann="AddFlags(('\\\\Nonsense',))")
     (reply,) = await here.receive([ANN])
     assert (reply.code, reply.text.split(" (id")[0]) == (451, "Local problem, try again later")

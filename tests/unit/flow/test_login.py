@@ -1,4 +1,4 @@
-"""Logging in, and those who guess."""
+"""Logging in, and guessing of passwords."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ async def test_many_connections_guess_no_faster_than_one() -> None:
     here = World()
     assert not any(await asyncio.gather(*(here.attempt("wrong") for _ in range(200))))
     assert here.passwords.checks == FAILURES_PER_PEER
-    assert here.passwords.most == 1, "a flood from one peer takes one place among those who wait for a hash"
+    assert here.passwords.most == 1, "a flood from one peer takes one place in the queue for a hash"
 
 
 async def test_an_ipv6_network_is_one_peer() -> None:
@@ -164,7 +164,7 @@ async def test_an_account_that_many_guess_at_is_closed_to_strangers() -> None:
     assert here.passwords.checks == FAILURES_PER_ACCOUNT
 
 
-async def test_who_guesses_at_an_account_does_not_lock_its_owner_out() -> None:
+async def test_guessing_passwords_does_not_lock_the_owner_out() -> None:
     here = World()
     assert await here.attempt(RIGHT, HOME)
     for peer in strangers(FAILURES_PER_ACCOUNT + 5):
@@ -189,7 +189,7 @@ async def test_no_counters_no_login() -> None:
 
 
 @pytest.mark.parametrize("address", ["ann", "", "ann@demo.test\0", "ann@@demo.test", "nobody@demo.test"])
-async def test_what_is_no_account_takes_as_long_as_a_wrong_password(address: str) -> None:
+async def test_an_unknown_account_takes_as_long_as_a_wrong_password(address: str) -> None:
     here = World()
     assert not await here.attempt(RIGHT, address=address)
     assert here.passwords.checks == 1
@@ -204,7 +204,7 @@ async def test_the_log_names_connection_account_and_tenant() -> None:
     await here.attempt("wrong")
     told = [(event, fields["id"], fields["address"], fields["tenant"]) for _, event, fields in here.log.events]
     session, address = told[0][1], told[0][2]
-    # Whose a wrong password is nobody knows.
+    # The owner of a wrong password is unknown.
     assert told == [
         ("login", session, address, told[0][3]),
         ("login_failed", session, address, told[0][3]),

@@ -74,7 +74,7 @@ class World:
         return await self.door.login(Session("s", Door.IMAP, ip_address(peer)), address, password)
 
     async def refused(self, address: str = ANN.address, password: str = PASSWORD, peer: str = "192.0.2.7") -> str:
-        """The reason, from the log: the client is told none."""
+        """The reason, from the log: the client gets none."""
         with pytest.raises(AuthenticationFailed) as caught:
             await self.login(address, password, peer)
         assert (caught.value.code, caught.value.text) == (535, "Authentication failed")

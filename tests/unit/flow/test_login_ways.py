@@ -32,7 +32,7 @@ ANN, PASSWORD = "ann@acme.test", "correct horse"
 
 
 class Tokens:
-    """Knows one token; stalls or fails if told."""
+    """Accepts one token; stalls or fails on request."""
 
     def __init__(self) -> None:
         self.stalls = self.down = False

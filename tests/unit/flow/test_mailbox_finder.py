@@ -1,4 +1,4 @@
-"""Where a copy goes: found once, kept for a moment, and of the tenant's own."""
+"""The mailbox of a copy: found once, kept for a moment, of the same tenant."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_an_account_that_the_tenant_has_not(here: Here, tenant: str, accou
         await here.finder.mailbox(getattr(here, tenant), account, "INBOX")
 
 
-async def test_what_was_found_is_kept_for_a_moment(here: Here) -> None:
+async def test_a_found_mailbox_is_kept_for_a_moment(here: Here) -> None:
     kept = (await here.finder.mailbox(here.acme, ANN, "Lists")).id
     await here.database.mailboxes.delete(here.acme, kept)
     assert (await here.finder.mailbox(here.acme, ANN, "Lists")).id == kept
@@ -71,14 +71,14 @@ async def test_what_was_found_is_kept_for_a_moment(here: Here) -> None:
     assert (await here.finder.mailbox(here.acme, ANN, "Lists")).id != kept
 
 
-async def test_what_turned_out_to_be_gone_is_forgotten(here: Here) -> None:
+async def test_a_removed_mailbox_is_forgotten(here: Here) -> None:
     kept = (await here.finder.mailbox(here.acme, ANN, "Lists")).id
     await here.database.mailboxes.delete(here.acme, kept)
     here.finder.forget()
     assert (await here.finder.mailbox(here.acme, ANN, "Lists")).id != kept
 
 
-async def test_somebody_else_who_makes_it_first_is_no_trouble(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_concurrent_creation_is_no_error(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     create = here.database.mailboxes.create
 
     async def slower(tenant: str, account: str | None, name: str, *, subscribed: bool) -> Mailbox:

@@ -1,4 +1,4 @@
-"""What the flow counts, seen from the doors."""
+"""Counters of the flow, as servers see them."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ async def test_a_message_with_nul_is_refused_at_every_door(here: World, message:
     assert [decision.outcome for decision in await here.decisions("acme")] == ["reject"] * 3
 
 
-async def test_nul_is_replaced_where_the_policy_says_so(here: World) -> None:
+async def test_nul_is_replaced_where_the_policy_allows_it(here: World) -> None:
     # The hook refuses what it does not see as it came.
     seen = "None if b'\\\\0' in tx.message.content.read(0, 100) else Reject(550, '5.7.1', 'changed')"
     policy = POLICY + f'  scripted: {{data: "{seen}"}}\nserver: {{nul_characters: replace}}\n'

@@ -1,4 +1,4 @@
-"""What becomes of a message: from the verdicts of its tenants to mailboxes, quarantine, replies and records."""
+"""The way of a message: from the verdicts of its tenants to mailboxes, quarantine, replies and records."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ async def test_without_a_plugin_that_resolves_mail_is_deferred(here: World) -> N
     assert (reply.code, reply.enhanced) == (451, "4.3.5")
 
 
-async def test_aliases_plus_addresses_and_one_copy_for_somebody_reached_twice(here: World) -> None:
+async def test_aliases_plus_addresses_and_one_copy_for_an_account_reached_twice(here: World) -> None:
     database = here.installation.database
     tenant = await here.tenant("acme")
     await database.accounts.add_alias(tenant, "office@acme.test", "ann@acme.test")
@@ -376,7 +376,7 @@ async def test_the_log_has_a_line_with_the_id_of_each_refusal(here: World) -> No
     assert line["tenant"] == "acme"
 
 
-async def test_the_log_says_for_whom_a_message_was_accepted(here: World) -> None:
+async def test_the_log_names_the_recipients_of_an_accepted_message(here: World) -> None:
     with capture_logs() as lines:
         (reply,) = await here.receive(["ann@acme.test", "eve@umbra.test"])
     (line,) = [line for line in lines if line["event"] == "accepted"]
@@ -421,7 +421,7 @@ async def test_postmaster_is_always_reached(here: World, address: str) -> None:
     assert len(await here.mailbox("bob@acme.test")) == 1
 
 
-async def test_the_servers_own_postmaster_is_whom_the_operator_names(here: World) -> None:
+async def test_the_operator_names_the_servers_own_postmaster(here: World) -> None:
     await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {postmaster: Ann@ACME.test}\n")
     (reply,) = await here.receive(["Postmaster@mx.test"])
     assert reply.code == 250

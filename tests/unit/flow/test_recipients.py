@@ -64,7 +64,7 @@ def same(reply: Reply, expected: Reply) -> bool:
     ("address", "reply"),
     [("ann@nowhere.test", RELAY), ("nobody@acme.test", UNKNOWN), ("eve@acme.test", UNKNOWN)],
 )
-async def test_whom_nobody_knows_is_refused(here: World, address: str, reply: Reply) -> None:
+async def test_an_unknown_recipient_is_refused(here: World, address: str, reply: Reply) -> None:
     (said,) = await here.receive([address])
     assert same(said, reply)
     (decision, *_) = await here.decisions()
@@ -104,7 +104,7 @@ async def test_mail_for_a_disabled_account_waits(here: World) -> None:
     assert (said.code, said.enhanced) == (450, "4.2.1")
 
 
-async def test_a_catch_all_gets_what_is_for_nobody(here: World) -> None:
+async def test_a_catch_all_receives_mail_for_unknown_addresses(here: World) -> None:
     database = here.installation.database
     acme = await database.tenants.by_name("acme")
     assert acme is not None
@@ -115,7 +115,7 @@ async def test_a_catch_all_gets_what_is_for_nobody(here: World) -> None:
     assert len(await here.mailbox("bob@acme.test")) == 1
 
 
-async def test_a_server_without_any_tenant_refuses_nothing_for_good(
+async def test_a_server_without_any_tenant_refuses_nothing_permanently(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its database may be the empty one that was made because the disk with the right one was not there."""
@@ -144,7 +144,7 @@ async def test_a_hook_sees_the_recipients_of_its_own_tenant_only(here: World) ->
     assert "ann" not in shown.text
 
 
-async def test_the_second_tenant_waits_when_the_server_says_so(here: World) -> None:
+async def test_the_second_tenant_waits_when_the_server_is_configured_so(here: World) -> None:
     await here.policy("default.yaml", POLICY + "server: {multi_tenant: defer}\n")
     (reply,) = await here.receive(["ann@acme.test", "eve@umbra.test"])
     assert reply.positive
@@ -155,7 +155,7 @@ async def test_the_second_tenant_waits_when_the_server_says_so(here: World) -> N
 
 
 @pytest.mark.parametrize("to", ["nobody@acme.test", "eve@umbra.test", "x@nowhere.test"])
-async def test_a_redirect_that_leads_nowhere_waits_for_the_operator(here: World, to: str) -> None:
+async def test_a_redirect_to_an_unknown_address_waits_for_the_operator(here: World, to: str) -> None:
     await asked(here, "acme", f"Redirect('{to}')")
     (reply,) = await here.receive(["ann@acme.test"])
     assert same(reply, MISCONFIGURED)
@@ -190,7 +190,7 @@ async def admitted(here: World, sender: str, to: str, relaying: Trusted | None) 
     return await recipients.admit(envelope, Recipient(Address.parse(to)))
 
 
-async def test_who_may_relay_gets_a_relay_destination_under_the_senders_policy(here: World) -> None:
+async def test_a_session_that_may_relay_gets_a_relay_destination_under_the_senders_policy(here: World) -> None:
     to = Address.parse("x@elsewhere.test")
     found = await admitted(here, "ann@acme.test", str(to), Trusted(here))
     assert isinstance(found, Admitted)

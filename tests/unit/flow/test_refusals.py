@@ -1,4 +1,4 @@
-"""What refusals write: the first in full, further ones as a count that ``explain`` finds."""
+"""Records of refusals: the first in full, further ones as a count that ``explain`` finds."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ async def test_a_relay_of_our_own_is_not_cut_short(monkeypatch: pytest.MonkeyPat
     assert [home.refusals.choose(relay, "t1") for _ in range(FULL_LMTP + 1)][-2:] == [Manner.FULL, Manner.COUNTED]
 
 
-def test_how_a_count_is_shown() -> None:
+def test_a_count_is_rendered() -> None:
     decision = Decision(
         "1" * 20, 120.0, "reject", door="smtp", peer="192.0.2.7", recipients=["a@demo.test"], count=12, first=60.0,
         reasons={"connect: 550 5.7.1 Go \x1b away": 2, "rcpt: 550 5.1.1 No": 10},
@@ -208,9 +208,7 @@ async def test_messages_that_are_refused_are_counted_too(tmp_path: Path, monkeyp
         assert {decode(record.body).tenant for record in records} == {"acme", "umbra"}
 
 
-async def test_what_is_counted_when_the_server_stops_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_counts_are_written_when_the_server_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(tmp_path) as here:
         which = id_of((await refused_recipients(here, FULL + 7))[-1])
         database = here.installation.database

@@ -1,4 +1,4 @@
-"""A message that comes again: what is filed, and what record, log and reply say."""
+"""A message that is sent again: its copies, record, log and reply."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def known(here: World, tenant: str = "acme") -> list[tuple[AlreadyFiled, ...]]:
-    """What the tenant's records say of retries, the latest first."""
+    """Retries in the tenant's records, the latest first."""
     found = await here.installation.database.decisions.search(DecisionFilter(await here.tenant(tenant)))
     return [record.already_filed for record in found]
 
@@ -75,7 +75,7 @@ async def test_a_null_sender_retries_too(here: World) -> None:
     assert len(await here.mailbox("ann@acme.test")) == 1
 
 
-async def test_what_was_thrown_away_comes_again(here: World) -> None:
+async def test_a_deleted_message_is_delivered_again(here: World) -> None:
     await here.receive(["ann@acme.test"], MAIL)
     database = here.installation.database
     account = await database.accounts.by_address("ann@acme.test")
@@ -106,7 +106,7 @@ async def test_a_quarantined_copy_is_a_retry_for_its_own_recipient(here: World) 
     assert (retry.recipient, retry.mailbox, nothing) == ("ann@acme.test", "Quarantine", ())
 
 
-async def test_a_quarantined_copy_never_stands_for_a_delivery(here: World) -> None:
+async def test_a_quarantined_copy_never_counts_as_a_delivery(here: World) -> None:
     await scripted(here, "acme", data="Quarantine('looks bad')")
     await here.receive(["ann@acme.test"], MAIL)
     await scripted(here, "acme", data="None")
@@ -121,7 +121,7 @@ async def test_without_a_message_id_nothing_is_a_retry(here: World) -> None:
     assert len(await here.mailbox("ann@acme.test")) == 2
 
 
-async def test_what_an_owner_appends_is_never_a_retry_nor_taken_for_the_first_copy(here: World) -> None:
+async def test_an_appended_message_is_neither_a_retry_nor_a_first_copy(here: World) -> None:
     database = here.installation.database
     account = await database.accounts.by_address("ann@acme.test")
     assert account is not None

@@ -1,4 +1,4 @@
-"""What a share comes to, from value to value."""
+"""The steps of a share, from value to value."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_verdict_concerns_all_destinations(
     assert before.dispositions[0].refusal is None, "the share before is as it was"
 
 
-def test_who_was_refused_keeps_the_reply() -> None:
+def test_a_refused_recipient_keeps_the_reply() -> None:
     dispositions = refused(share(to(ANN, refusal=NEVER), to(BOB)), LATER).dispositions
     assert [each.refusal for each in dispositions] == [NEVER, LATER]
 
@@ -115,7 +115,7 @@ def test_one_reply_for_all(refusals: tuple[Reply | None, ...], expected: Reply |
     assert combined_refusal([share(to(ANN, refusal=each)) for each in refusals]) == expected
 
 
-def test_an_account_is_served_once_by_whoever_takes_the_message() -> None:
+def test_an_account_is_served_once_by_the_recipient_that_accepts() -> None:
     plus = "ann+news@acme.test"
     first, second = served_once([share(to(ANN)), share(to(plus, IntoMailbox(ANN), IntoMailbox(BOB)))])
     assert first.dispositions[0].destinations == (IntoMailbox(ANN),)

@@ -55,7 +55,7 @@ def test_an_ipv6_peer_is_a_literal_of_its_kind() -> None:
 
 
 @pytest.mark.parametrize("helo", ["x\r\nX-Evil: 1", "a (b", "a)b", "a\\b", "\x00", "a b", None, "a" * 5000])
-def test_what_the_peer_says_of_itself_stays_in_its_place(helo: str | None) -> None:
+def test_the_peers_own_name_stays_in_its_place(helo: str | None) -> None:
     found = fields(session(helo=helo))
     assert list(found) == ["Delivered-To", "Return-Path", "Received"]
     said = found["Received"].split(" ([")[0].removeprefix("from ")
@@ -95,7 +95,7 @@ def test_only_fields_named_received_are_counted() -> None:
     "sender", ["bob@peer.test", "user..name.@peer.test", '"user..name"@peer.test', "x" * 800 + "@peer.test", None]
 )
 @pytest.mark.parametrize("tls", [TLS, None])
-def test_what_was_stored_says_how_it_came(peer: str, sender: str | None, tls: Tls | None) -> None:
+def test_received_describes_the_transmission(peer: str, sender: str | None, tls: Tls | None) -> None:
     origin, to = Address.parse(sender) if sender else None, Address.parse("ann@acme.test")
     written = trace(Transaction("t1", session(peer, tls=tls), origin), to, "mx.acme.test", NOW)
     stored = written + b"Received: from x ([192.0.2.9])\r\n\tby y (inbox) with SMTP\r\n\r\nbody\r\n"

@@ -1,4 +1,4 @@
-"""Who an address belongs to."""
+"""The accounts behind an address."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def domain(**overrides: object) -> HostedDomain:
 ANN = account("ann@acme.test")
 
 
-async def test_an_address_leads_to_its_accounts() -> None:
+async def test_an_address_resolves_to_its_accounts() -> None:
     found = await directory(Book({"ann@acme.test": [ANN]})).accounts(domain(), "ann@acme.test")
     assert found == ((ANN,), None)
 
 
-async def test_a_plus_address_leads_to_the_account_with_its_detail() -> None:
+async def test_a_plus_address_resolves_to_the_account_with_its_detail() -> None:
     book = Book({"ann@acme.test": [ANN]})
     assert await directory(book).accounts(domain(), "ann+news+x@acme.test") == ((ANN,), "news+x")
 
@@ -119,7 +119,7 @@ async def test_the_catch_all_comes_last() -> None:
         "bob+y": office,
         "nobody": office,
         "+x": office,
-        # A disabled account's mail waits for it, and is not shown to somebody else.
+        # A disabled account's mail waits for it, and is not shown to another user.
         "zoe": ([], None),
         "zoe+x": ([], None),
         # The policy says who reads it.

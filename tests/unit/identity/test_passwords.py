@@ -72,5 +72,5 @@ async def test_too_short_and_too_long(passwords: Passwords) -> None:
     assert not await passwords.verify(await passwords.hash("correct horse"), "x" * 1_000_000)
 
 
-async def test_surrogates_do_no_harm(passwords: Passwords) -> None:
+async def test_surrogates_are_replaced(passwords: Passwords) -> None:
     assert not await passwords.verify(await passwords.hash("correct horse"), "\udc80")

@@ -44,7 +44,7 @@ async def test_callers_at_once_share_what_one_of_them_finds() -> None:
 
 
 async def test_a_miss_is_of_the_caller_that_asked_only() -> None:
-    """What the second one looks for may have been created after the first one asked."""
+    """The second caller's row may have been created after the first one's query."""
     lookups, book = shared(), Book()
     first, second = [await begun(lookups, book) for _ in range(2)]
     book.asked[0].set_result(None)

@@ -48,7 +48,7 @@ def test_parse(value: bytes, rows: list[Row]) -> None:
     assert [tuple(address) for address in parse_addresses(value)] == rows
 
 
-def test_an_address_behind_a_broken_one_is_not_lost() -> None:
+def test_an_address_after_a_broken_one_is_not_lost() -> None:
     assert parse_addresses(b"@@@, d@e")[-1][2:] == (b"d", b"e")
 
 

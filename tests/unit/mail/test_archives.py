@@ -116,7 +116,7 @@ def test_levels_are_bounded() -> None:
     assert not any(name.endswith("a.exe") for name in contents.names)
 
 
-def test_what_is_unpacked_is_bounded() -> None:
+def test_unpacking_is_bounded() -> None:
     bomb = zipped(("b.zip", zipped(("x", b"")) + bytes(3 * UNPACKED_OCTETS)))
     contents = read(bomb)
     assert contents.left == 0
@@ -141,7 +141,7 @@ def test_broken_archives_are_read(at: int, octet: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [b"L", b"x", b"g", b"0"])
-def test_a_tar_header_with_a_negative_size_leads_nowhere(kind: bytes) -> None:
+def test_a_tar_header_with_a_negative_size_is_ignored(kind: bytes) -> None:
     header = bytearray(512)
     header[:1], header[124:129], header[156:157], header[257:262] = b"n", b"-1000", kind, b"ustar"
     assert len(read(bytes(header) + bytes(1024)).names) <= 1
@@ -164,7 +164,7 @@ def test_packed_data_that_unpacks_to_nothing_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("start", [0xFFFFFFFF, 0x7FFFFFFF])
-def test_an_end_record_that_leads_elsewhere_hides_no_names(start: int) -> None:
+def test_an_end_record_that_points_elsewhere_hides_no_names(start: int) -> None:
     """Such as that of zip64, whose directory is found in another way."""
     data = bytearray(zipped(EXE))
     end = data.rfind(b"PK\x05\x06")

@@ -32,7 +32,7 @@ def test_the_end_of_an_aside(value: bytes, end: int | None) -> None:
         (b"(only a comment", b"(only a comment"),
     ],
 )
-def test_an_address_behind_an_aside_without_end_is_not_lost(value: bytes, closed: bytes) -> None:
+def test_an_address_after_an_unterminated_comment_is_not_lost(value: bytes, closed: bytes) -> None:
     assert with_closed_asides(value) == closed
 
 

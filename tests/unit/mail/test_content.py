@@ -1,4 +1,4 @@
-"""Contents in memory, in files, and put together from others."""
+"""Contents in memory, in files, and combined from others."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def test_insert_goes_before_the_field_with_that_index(index: int, at: int) -> No
     assert insert_field(BLOCK, index, "X-A", "b") == BLOCK[:at] + b"X-A: b\r\n" + BLOCK[at:]
 
 
-def test_insert_behind_a_torn_line() -> None:
+def test_insert_after_a_torn_line() -> None:
     assert insert_field(b"A: b", 9, "C", "d") == b"A: b\r\nC: d\r\n"
     assert insert_field(b"\r\n", 9, "C", "d") == b"C: d\r\n\r\n"
 

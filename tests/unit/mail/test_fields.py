@@ -1,4 +1,4 @@
-"""Where a header field begins and ends."""
+"""Bounds of header fields."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_the_number_of_fields_is_bounded() -> None:
         (b"no header at all\r\nA: b\r\n\r\nbody", 26),
     ],
 )
-def test_header_block_ends_behind_the_empty_line(message: bytes, end: int) -> None:
+def test_header_block_ends_after_the_empty_line(message: bytes, end: int) -> None:
     assert header_block(MemoryContent(message)) == (message[:end], end)
 
 

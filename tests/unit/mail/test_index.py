@@ -1,4 +1,4 @@
-"""What the store keeps of a message."""
+"""The record of a message in the store."""
 
 from __future__ import annotations
 

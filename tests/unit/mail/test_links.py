@@ -84,7 +84,7 @@ def test_references_follow_the_base(base: str | None, reference: str, url: str) 
 
 
 @pytest.mark.parametrize("reference", ["b", "/b", "#b", "", "?b", "cid:image001", "http://", "http://a b/", "/"])
-def test_what_leads_nowhere(reference: str) -> None:
+def test_links_without_a_target(reference: str) -> None:
     assert links("", Target("link", reference)) == ()
 
 

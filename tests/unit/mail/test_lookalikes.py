@@ -30,7 +30,7 @@ def test_fold(text: str, folded: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["PayPaI", "paypa1", "Your P\u0430yPal account", "PAYPA|", "pay\u00adpal"])
-def test_what_looks_like_a_name(text: str) -> None:
+def test_names_that_look_alike(text: str) -> None:
     assert looks_like(text, "PayPal")
 
 
@@ -42,5 +42,5 @@ def test_pairs_and_digits(text: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["pay", "pay pal", "", "papal"])
-def test_what_does_not(text: str) -> None:
+def test_names_that_do_not_look_alike(text: str) -> None:
     assert not looks_like(text, "PayPal")

@@ -110,7 +110,7 @@ def too_deep() -> bytes:
     ],
     ids=["parts", "depth", "fields", "encoded depth", "parts in all"],
 )
-def test_a_message_that_is_not_examined_completely_says_so(raw: bytes) -> None:
+def test_a_message_that_is_not_examined_completely_is_reported(raw: bytes) -> None:
     message = of(raw)
     assert not message.examined_completely
     assert len(message.attachments) <= MIME_PARTS
@@ -197,7 +197,7 @@ def test_reading_beyond_linear_would_never_end(kind: bytes, piece: bytes) -> Non
     assert len(message.urls()) <= 500
 
 
-def test_what_is_worked_out_once_belongs_to_one_message() -> None:
+def test_a_cached_result_belongs_to_one_message() -> None:
     message = of(HEAD)
     found = message.shared(list)
     found.append(1)
@@ -216,7 +216,7 @@ def test_every_text_that_is_shown_is_read() -> None:
     assert message.text().split() == ["<b>0</b>", "1", "2", "<b>3</b>"]
 
 
-def test_a_message_that_is_not_read_completely_says_so() -> None:
+def test_a_message_that_is_not_read_completely_is_reported() -> None:
     message = of(MIXED + b"--b\r\n\r\n" + b"x" * 1000 + b"\r\n--b\r\n\r\n" + b"x" * 1000 + b"\r\n--b--")
     assert message.read_completely(2000)
     assert not message.read_completely(1999)

@@ -154,7 +154,7 @@ def test_a_file_is_read_like_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def calls(action: Callable[[], object]) -> int:
-    """How many functions are called, ours and built-in ones."""
+    """The number of function calls, ours and built-in ones."""
     count = 0
 
     def hook(frame: object, event: str, arg: object) -> None:

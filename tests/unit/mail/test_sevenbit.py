@@ -149,7 +149,7 @@ def test_a_binary_part_that_is_text_is_only_labelled_anew() -> None:
     assert convert(message) == b"MIME-Version: 1.0\r\nContent-Transfer-Encoding: 7bit\r\n\r\ntext\r\n"
 
 
-def test_what_is_signed_stays_as_it_is() -> None:
+def test_a_signed_part_is_not_changed() -> None:
     signed = (
         b'Content-Type: multipart/signed; boundary="b"\r\nMIME-Version: 1.0\r\n\r\n--b\r\n'
         b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + TEXT.encode() + b"\r\n--b\r\n\r\nsignature\r\n--b--\r\n"

@@ -67,16 +67,16 @@ def test_each_candidate_of_a_set_of_images() -> None:
 @pytest.mark.parametrize(
     "source", ["", "<a>x</a>", "<meta name=x content='0;url=U'>", "<a name=x href=''>", "<a class=U>"]
 )
-def test_nothing_leads_anywhere(source: str) -> None:
+def test_no_address_resolves(source: str) -> None:
     assert found(source) == []
 
 
-def test_what_a_link_shows() -> None:
+def test_the_text_that_a_link_shows() -> None:
     (target,) = targets_of_tree(LexborHTMLParser("<a href=U> <b>Your</b>\n bank </a>"))
     assert target == Target("link", "U", "Your bank")
 
 
-def test_what_outlook_alone_reads() -> None:
+def test_conditional_comments_of_outlook() -> None:
     source = '<p><!--[if mso]><v:rect href="http://mso.test/"><![endif]--> <!-- <a href="http://no.test/"> --><!--[if'
     assert [one.value for one in targets_of_markup(source, within_comments=True)] == ["http://mso.test/"]
     kinds = [one.kind for one in targets_of_markup("<a href=a><img src=b><form action=c>")]

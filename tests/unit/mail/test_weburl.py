@@ -51,7 +51,7 @@ def test_one_spelling(text: str, url: str, host: str) -> None:
         "http://xn--a/", "http://" + "a" * 5000, "http://\u0301x.test/", "http://a\u200db.test/", "1http://x.test",
     ],
 )  # fmt: skip
-def test_what_a_browser_does_not_open(text: str) -> None:
+def test_urls_that_a_browser_does_not_open(text: str) -> None:
     assert parse_url(text) is None
 
 

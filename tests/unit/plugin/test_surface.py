@@ -76,7 +76,7 @@ def test_plugins_and_examples_import_public_names_only(path: Path) -> None:
     assert private(path.read_text()) == []
 
 
-def test_what_inbox_plugins_new_writes_imports_public_names_only() -> None:
+def test_the_templates_import_public_names_only() -> None:
     for name, text in {**plugin_files("mine"), **package_files("mine")}.items():
         if name.endswith(".py"):
             assert list(imports(text)), name

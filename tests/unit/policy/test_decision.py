@@ -85,7 +85,7 @@ async def test_it_reads_as_a_story() -> None:
         "    answer Score VIRUS +6 [av]: seen by the scanner",
         "    answer Reject 550 5.7.1 Malware found",
         f"  late 1  0 µs  settings {settings['late']}  [skipped]",
-        "    why    scan had settled it",
+        "    why    scan had already decided",
     ]
 
 
@@ -117,7 +117,7 @@ def test_facts_are_kept_as_plain_data_of_bounded_size(fact: object, kept: dict[s
     assert stage_record(trace(facts=(fact,))).plugins[0].facts == [kept]
 
 
-def test_facts_that_cannot_be_read_do_no_harm() -> None:
+def test_unreadable_facts_are_ignored() -> None:
     found = stage_record(trace(facts=(Holds(Odd()),))).plugins[0].facts[0]
     assert (found["kind"], found["unreadable"]) == ("Holds", "RuntimeError")
 
@@ -135,7 +135,7 @@ def test_text_that_json_cannot_carry() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"id": 5}', b"\xff"])
-def test_what_is_no_record(body: bytes) -> None:
+def test_invalid_records(body: bytes) -> None:
     with pytest.raises(StoreError, match="not a decision record"):
         decode(body)
 

@@ -24,7 +24,7 @@ def test_it_fits_the_shipped_plugins() -> None:
     assert policy.thresholds.reject == 15
 
 
-def test_what_it_says_about_the_server_is_the_default() -> None:
+def test_its_server_section_has_the_defaults() -> None:
     plugins = Registry(points=[]).discover()
     said = PolicySet.from_texts({"default.yaml": DEFAULT.read_bytes()}, plugins).server
     assert said == PolicySet.from_texts({}, plugins).server

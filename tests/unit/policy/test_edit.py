@@ -38,7 +38,7 @@ thresholds: {tag: 4, reject: 12}
 """
 
 
-def test_a_new_plugin_is_one_more_line_behind_the_others() -> None:
+def test_a_new_plugin_is_appended_as_one_line() -> None:
     lines = COMMENTED.splitlines(keepends=True)
     lines.insert(9, "  hello: {enabled: true}\n")
     assert switched(COMMENTED, "hello", on=True) == "".join(lines)

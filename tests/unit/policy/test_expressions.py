@@ -123,7 +123,7 @@ def test_many_alternatives_are_not_deep() -> None:
         ("subject.matches(text)", "missing"),
     ],
 )
-def test_what_cannot_be_evaluated_says_why(source: str, why: str) -> None:
+def test_an_evaluation_error_has_a_reason(source: str, why: str) -> None:
     with pytest.raises(EvaluationError, match=why):
         holds(source, text="(")
 

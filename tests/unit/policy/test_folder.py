@@ -28,7 +28,7 @@ def test_texts_by_name(folder: Path) -> None:
     assert files.tenants == ["tenants/acme.yaml"]
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_read(folder: Path) -> None:
+def test_unreadable_files_are_named_and_the_others_are_read(folder: Path) -> None:
     (folder / "tenants" / "folder.yaml").mkdir()
     (folder / "tenants" / "other.yml").write_text("c")
     os.mkfifo(folder / "tenants" / "pipe.yaml")

@@ -1,4 +1,4 @@
-"""Each mistake in a policy is told with file, line and column, and what would be right."""
+"""Each mistake in a policy is reported with file, line, column and correction."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_mistakes_have_their_place(text: str, said: str) -> None:
     assert mistakes(text) == [f"default.yaml:{said}"]
 
 
-def test_all_mistakes_are_told_at_once_in_their_order() -> None:
+def test_all_mistakes_are_reported_together_in_order() -> None:
     found = mistakes("", b="mode: x\nplugins: {a: {}}\n", a="server: {}\nthresholds: {tag: x}\n")
     assert [line.partition(": ")[0] for line in found] == [
         "tenants/a.yaml:1:1", "tenants/a.yaml:2:19", "tenants/b.yaml:1:7", "tenants/b.yaml:2:11",
@@ -83,7 +83,7 @@ def test_all_mistakes_are_told_at_once_in_their_order() -> None:
 
 
 def test_a_mistake_is_shown_where_it_was_written() -> None:
-    """What a tenant inherits is right by itself; together with its own part it may be wrong."""
+    """Inherited settings are valid alone; combined with the tenant's own they may be invalid."""
     assert mistakes("plugins: {rules: {limit: 3}}", a="plugins: {rules: {rules: [{name: 1}]}}") == [
         "tenants/a.yaml:1:34: name: must be a valid string, not a number"
     ]
@@ -127,7 +127,7 @@ documents = st.recursive(
 
 
 @given(st.dictionaries(words, documents, max_size=5), st.dictionaries(words, documents, max_size=5))
-def test_no_document_leads_to_another_error(default: dict[str, object], tenant: dict[str, object]) -> None:
+def test_no_document_raises_another_error(default: dict[str, object], tenant: dict[str, object]) -> None:
     texts = {"default.yaml": json.dumps(default).encode(), "tenants/t.yaml": json.dumps(tenant).encode()}
     try:
         found = PolicySet.from_texts(texts, Catalogue())

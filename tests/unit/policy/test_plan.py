@@ -48,7 +48,7 @@ def test_circles() -> None:
     assert caught.value.index == 1
 
 
-def test_what_nobody_gives() -> None:
+def test_a_fact_that_no_plugin_gives() -> None:
     assert rows(info("r", after=(A,))) == [["r"]]
     with pytest.raises(PlanError, match="plugin 'r' needs A, and no enabled plugin gives it in time"):
         rows(info("r", needs=(A,)))

@@ -43,7 +43,7 @@ def test_settings_without_remarks() -> None:
     )
 
 
-def test_what_is_found_in_shadow_mode_is_seen_in_shadow_mode_alone() -> None:
+def test_facts_of_shadow_mode_are_seen_in_shadow_mode_only() -> None:
     text = (b"plugins:\n  virus: {}\n  spam_rules: {MODE rules: [{name: A, when: facts.virus == null}]}\n").replace(
         b"virus: {}", b"clamav: {mode: shadow}"
     )

@@ -61,7 +61,7 @@ def test_certain_types() -> None:
     assert field("anything").fields is None
 
 
-def test_what_is_inside() -> None:
+def test_nested_dataclasses() -> None:
     for name in ("inner", "maybe"):
         inside = field(name).fields
         assert inside is not None

@@ -1,4 +1,4 @@
-"""What is in force for whom: inheritance, order, overrides, sharing, reload."""
+"""The policy in force: inheritance, order, overrides, sharing, reload."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_modes() -> None:
     assert [[e.name for e in level] for level in found.effective("o").levels(Stage.DATA)] == [["core"]]
 
 
-def test_what_the_database_says_of_a_domain_is_the_last_word() -> None:
+def test_the_fields_of_a_domain_override_all_levels() -> None:
     found = policies("plugins: {spf: {required: true}}", acme="accounts: {a@acme.test: {plugins: {spf: {sends: 3}}}}")
     nothing = found.effective("acme", "acme.test", None, DomainOverrides(plus_delimiter="-"))
     assert nothing is found.effective("acme")

@@ -1,4 +1,4 @@
-"""What is allowed in a policy and most likely not meant: told once, where it begins."""
+"""Valid but probably unintended settings: reported once, at their origin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_a_policy_without_doubts() -> None:
     assert texts("plugins: {resolver: {}, rules: {enabled: false}}\nmode: shadow", acme="mode: 'off'") == []
 
 
-def test_an_essential_plugin_that_does_not_count_is_told_where_it_begins() -> None:
+def test_the_warning_about_an_essential_plugin_names_its_level() -> None:
     said = "no recipient can be found without it, and all mail is answered 451"
     assert texts("plugins: {resolver: {mode: shadow}}", acme="mode: enforce") == [
         f"default.yaml:1:1: resolver is shadow: {said}"

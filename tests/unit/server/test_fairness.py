@@ -102,7 +102,7 @@ async def test_a_turn_that_nobody_waits_for_any_more_is_passed_on() -> None:
     await asyncio.wait_for(stays, 5)
 
 
-async def test_what_a_connection_raises_and_catches_goes_through_its_meter() -> None:
+async def test_exceptions_of_a_connection_pass_through_its_meter() -> None:
     share = Share(Turns(), "192.0.2.1")
     caught = []
 

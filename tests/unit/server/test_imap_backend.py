@@ -1,4 +1,4 @@
-"""What the server asks of the store, how often, and what it says when the store fails or the server stops."""
+"""Calls of the store by the server, and replies when the store fails or the server stops."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, owner: object, name: str) -> list[t
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, error: Exception) -> Callable[[], None]:
-    """Lets a method fail; the result of this function mends it."""
+    """Lets a method fail; the result of this function repairs it."""
 
     async def method(*_args: Any, **_kwargs: Any) -> Any:
         raise error

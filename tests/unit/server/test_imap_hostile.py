@@ -75,14 +75,14 @@ async def test_a_half_closed_connection_still_gets_its_answers(tmp_path: Path) -
 
 
 @pytest.mark.slow
-async def test_who_does_not_log_in_is_sent_away(tmp_path: Path) -> None:
+async def test_a_client_that_does_not_log_in_is_disconnected(tmp_path: Path) -> None:
     async with world(tmp_path, login_timeout=1.0) as w, w.connect() as client:
         client.send(b"a NOOP\r\nb LOGIN {3")
         assert await client.rest() == b"a OK Done\r\n* BYE Login timed out\r\n"
 
 
 @pytest.mark.slow
-async def test_who_stalls_is_sent_away(tmp_path: Path) -> None:
+async def test_a_client_that_stalls_is_disconnected(tmp_path: Path) -> None:
     async with world(tmp_path, idle_timeout=1.0) as w:
         async with w.user() as client:
             assert await client.rest() == b"* BYE Disconnected for inactivity\r\n"
@@ -129,7 +129,7 @@ async def test_sasl_plain(tmp_path: Path) -> None:
         assert (await client.command(b"STARTTLS"))[0].startswith(b"t6 BAD ")
 
 
-async def test_what_is_sent_behind_starttls_in_the_clear_is_thrown_away(tmp_path: Path) -> None:
+async def test_plain_text_after_starttls_is_discarded(tmp_path: Path) -> None:
     async with world(tmp_path) as w, w.connect() as client:
         client.send(b"a STARTTLS\r\nb CAPABILITY\r\nc LOGIN x {3+}\r\n")
         assert await client.response() == b"a OK Begin TLS negotiation now"
@@ -151,7 +151,7 @@ async def test_a_failed_handshake_is_no_error_of_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cap", ["max_connections", "max_connections_per_peer"])
-async def test_who_never_begins_the_handshake_is_counted(tmp_path: Path, cap: str) -> None:
+async def test_a_client_that_never_begins_the_handshake_is_counted(tmp_path: Path, cap: str) -> None:
     caps: dict[str, Any] = {cap: 3}
     async with world(tmp_path, **caps) as w:
         silent = [await asyncio.open_connection("127.0.0.1", w.tls_port) for _ in range(8)]

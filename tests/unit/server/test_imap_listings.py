@@ -1,4 +1,4 @@
-"""What sessions that share a listing hear of a mailbox: each has it as it was told."""
+"""Responses to sessions that share a listing: each one's view matches its responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MESSAGE = b"Subject: x\r\n\r\nabc\r\n"
 
 
 async def test_sequence_numbers_are_those_of_the_moment_of_select(tmp_path: Path) -> None:
-    """One session selects while another still has messages that are gone: both count as they were told."""
+    """One session selects while another still has messages that are gone: both count according to their responses."""
     async with world(tmp_path) as w:
         for _ in range(4):
             await w.deliver(MESSAGE)

@@ -1,4 +1,4 @@
-"""What IMAP answers to a user with fewer rights (RFC 4314 §4, §5.2; RFC 5530 NOPERM)."""
+"""Replies of IMAP to a user with fewer rights (RFC 4314 §4, §5.2; RFC 5530 NOPERM)."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_close_without_the_right_to_expunge_removes_nothing(tmp_path: Path
             assert await client.ok(b"STATUS Shared/INBOX (MESSAGES)") == [b'* STATUS "Shared/INBOX" (MESSAGES 1)']
 
 
-async def test_nothing_leads_to_the_quarantine_of_the_tenant(tmp_path: Path) -> None:
+async def test_nothing_gives_access_to_the_quarantine_of_the_tenant(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.database.mailboxes.create(w.organization.id, None, "Quarantine")
         await w.deliver(MESSAGE)

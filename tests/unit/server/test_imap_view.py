@@ -1,4 +1,4 @@
-"""Sequence numbers: what the client was told is always what the view thinks it knows."""
+"""Sequence numbers: the view always matches the responses to the client."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_recent_is_what_this_session_claimed() -> None:
     assert made.flags_of(1) == b"(\\Recent)"
 
 
-def test_where_uids_stand() -> None:
+def test_the_index_of_uids() -> None:
     made = view(2, 5, 9, 11)
     assert list(made.indices([5, 9, 11])) == [1, 2, 3]
     assert list(made.indices([2, 9, 11])) == [0, 2, 3]

@@ -1,4 +1,4 @@
-"""Who may connect, who must hurry, and who makes room."""
+"""Limits of connections, deadlines, and eviction."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_transaction_is_worth_more_than_an_idle_connection() -> None:
     assert (old.ended, new.ended) == ("", "evicted")
 
 
-def test_who_is_logged_in_makes_room_only_for_a_hoard() -> None:
+def test_a_logged_in_client_is_evicted_only_from_a_large_network() -> None:
     guard = ConnectionLimits(FakeClock(), 32, 0)
     networks = {f"10.0.{n}.0/24": [Connection(0.0, LOGGED_IN) for _ in range(2)] for n in range(16)}
     filled(guard, networks)
@@ -128,7 +128,7 @@ def test_while_connections_are_short_a_command_has_less_time() -> None:
     assert (slow.ended, other.ended, working.ended) == ("expired", "", "")
 
 
-def test_what_leaves_is_forgotten() -> None:
+def test_closed_connections_are_forgotten() -> None:
     guard = ConnectionLimits(FakeClock(), 4, 1)
     one = Connection()
     assert guard.enter_peer(QUIET)
@@ -153,7 +153,7 @@ def test_connections_behind_a_proxy_count_when_their_client_is_known() -> None:
     assert not guard.identify(pending[0], QUIET)
 
 
-def test_a_look_that_found_nobody_is_not_repeated_at_once() -> None:
+def test_an_empty_claim_is_not_repeated_immediately() -> None:
     clock = FakeClock()
     guard = ConnectionLimits(clock, 2, 0)
     waiting = [Connection(working=True) for _ in range(2)]
@@ -344,7 +344,7 @@ def test_starttls_without_a_handshake_makes_room_on_uvloop(protocol: str, tmp_pa
     uvloop.run(test_starttls_without_a_handshake_makes_room(protocol, tmp_path))
 
 
-async def test_whoever_waits_for_the_delayed_banner_makes_room(tmp_path: Path) -> None:
+async def test_a_client_that_waits_for_the_banner_makes_room(tmp_path: Path) -> None:
     async with smtp_world(tmp_path, listen=False, max_connections=3, greet_delay_seconds=0.2) as world:
         crowd = [client_of(world, f"192.0.2.{number}") for number in range(3)]
         await settle()

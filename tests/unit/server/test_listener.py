@@ -43,7 +43,7 @@ def test_an_address_that_cannot_be_had_leaves_no_socket_open() -> None:
         bind("127.0.0.1", taken.getsockname()[1])
 
 
-async def test_a_server_describes_what_it_listens_on_and_whom_it_serves(tmp_path: Path) -> None:
+async def test_a_server_describes_its_endpoints_and_connections(tmp_path: Path) -> None:
     async with smtp_world(tmp_path) as world:
         nobody = world.server.describe()
         client = await world.tcp()

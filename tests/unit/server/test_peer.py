@@ -144,7 +144,7 @@ async def test_a_peer_that_does_not_read_does_not_keep_others_out(tmp_path: Path
 # -- back again
 
 
-async def test_who_was_sent_away_is_served_when_it_comes_back(tmp_path: Path) -> None:
+async def test_a_disconnected_client_is_served_when_it_returns(tmp_path: Path) -> None:
     async with smtp_world(tmp_path) as world:
         for _ in range(3):
             client = await world.tcp()
@@ -166,7 +166,7 @@ async def test_who_was_sent_away_is_served_when_it_comes_back(tmp_path: Path) ->
             await user.ok(b"NOOP")
 
 
-async def test_a_slow_reader_that_goes_on_to_idle_is_left_in_peace(tmp_path: Path) -> None:
+async def test_a_slow_reader_that_continues_with_idle_is_not_disconnected(tmp_path: Path) -> None:
     async with imap_world(tmp_path, max_connections=1) as w:
         await w.deliver(b"Subject: large\r\n\r\n" + b"x" * 8_000_000)
         async with w.user() as client:

@@ -37,7 +37,7 @@ async def settle() -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 20, len(HEADER), len(HEADER) + 3])
-async def test_what_comes_behind_the_header_is_the_protocols(cut: int) -> None:
+async def test_octets_after_the_header_belong_to_the_protocol(cut: int) -> None:
     whole = HEADER + b"EHLO x\r\n"
     connection = Connection()
     reading = connection.read()
@@ -56,7 +56,7 @@ async def test_an_ipv4_client_that_is_written_as_ipv6_is_an_ipv4_client() -> Non
     assert proxied.source == ip_address("198.51.100.9")
 
 
-async def test_a_load_balancer_may_speak_for_itself() -> None:
+async def test_a_load_balancer_may_connect_for_itself() -> None:
     connection = Connection()
     connection.transport.send(b"PROXY UNKNOWN\r\n")
     assert await connection.read() is None

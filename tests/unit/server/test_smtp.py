@@ -30,7 +30,7 @@ async def settle() -> None:
 
 
 async def in_data(world: World) -> MemoryClient:
-    """A client that has been told to go ahead."""
+    """A client that has got the greeting."""
     client = await world.greeted()
     client.send(ENVELOPE)
     assert [(await reply(client))[-1][:3] for _ in range(3)] == ["250", "250", "354"]
@@ -119,7 +119,7 @@ class TestTime:
             assert client.transport.closed
             assert not world.server.limits.connections
 
-    async def test_writing_goes_on_when_the_client_reads_again(self, tmp_path: Path) -> None:
+    async def test_writing_continues_when_the_client_reads_again(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False) as world:
             client = await world.greeted()
             client.transport.protocol.pause_writing()
@@ -150,7 +150,7 @@ class TestCrowd:
             assert await say(client, "NOOP") == ["250 2.0.0 OK"]
             assert await say(other, "NOOP") == ["250 2.0.0 OK"]
 
-    async def test_who_waits_for_us_is_not_sent_away(self, tmp_path: Path) -> None:
+    async def test_a_client_that_waits_for_the_server_is_not_disconnected(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False, max_connections=1) as world:
             world.receiving.gate = asyncio.Event()
             client = await in_data(world)
@@ -197,7 +197,7 @@ class TestDisconnects:
             assert not world.receiving.got
             assert not world.server.limits.connections
 
-    async def test_half_a_chunk_is_none(self, tmp_path: Path) -> None:
+    async def test_half_a_chunk_is_invalid(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False) as world:
             client = await world.greeted()
             client.send(ENVELOPE.replace(b"DATA", b"BDAT 100 LAST") + b"short")
@@ -214,7 +214,7 @@ class TestSmuggling:
             b"\r\r\n.\r\n",
         ],
     )
-    async def test_what_ends_a_message_for_somebody_else_begins_no_other(self, tmp_path: Path, end: bytes) -> None:
+    async def test_another_end_of_data_does_not_begin_a_second_message(self, tmp_path: Path, end: bytes) -> None:
         async with smtp_world(tmp_path, listen=False) as world:
             client = await in_data(world)
             client.send(b"text" + end + b"MAIL FROM:<evil@client.example>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\n")
@@ -265,7 +265,7 @@ class TestDefects:
             client.send(b".\r\nNOOP\r\n")
             assert [(await reply(client))[-1][:3] for _ in range(3)] == ["451", "451", "250"]
 
-    async def test_a_full_disk_defers_and_the_connection_goes_on(self, tmp_path: Path) -> None:
+    async def test_a_full_disk_defers_and_the_connection_continues(self, tmp_path: Path) -> None:
         folder = tmp_path / "spool"
         folder.mkdir()
         async with smtp_world(folder, listen=False) as world:
@@ -286,7 +286,7 @@ class TestDoor:
             assert await reply(client) == ["554 5.7.1 Go away"]
             assert await reply(client) == []
 
-    async def test_who_talks_first_is_known_for_it(self, tmp_path: Path) -> None:
+    async def test_a_client_that_talks_first_is_recorded(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False) as world:
             client = world.memory()
             client.send(b"EHLO client.example\r\n")
@@ -296,7 +296,7 @@ class TestDoor:
             assert [session.early_talker for session in world.receiving.sessions] == [True, False]
             polite.lose()
 
-    async def test_who_does_not_go_when_he_is_told_to_come_back_later_is_sent_away(self, tmp_path: Path) -> None:
+    async def test_a_client_that_ignores_421_is_disconnected(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False, max_idle_commands=6) as world:
             client = await world.greeted()
             client.send(b"MAIL FROM:<a@client.example>\r\n" + b"RCPT TO:<later@demo.test>\r\n" * 100)
@@ -388,7 +388,7 @@ class TestDoor:
             assert (await reply(client))[-1].startswith("552 5.3.4 ")
             assert await reply(client) == []
 
-    async def test_what_the_receiving_is_told(self, tmp_path: Path) -> None:
+    async def test_the_calls_of_the_receiving_port(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path, listen=False) as world:
             client = await world.greeted()
             rcpt = "RCPT TO:<bob@demo.test> NOTIFY=NEVER ORCPT=rfc822;b@demo.test"
@@ -504,7 +504,7 @@ class TestTls:
             await reply(client)
             client.send(b"EHLO client.example\r\n")
             assert "250 STARTTLS" in await reply(client)
-            # What is pipelined behind STARTTLS was said by anybody: it is not obeyed under TLS.
+            # Commands pipelined after STARTTLS may come from anyone: they are not obeyed under TLS.
             client.send(b"STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@client.example>\r\n")
             assert await reply(client) == ["220 2.0.0 Go ahead"]
             await client.writer.start_tls(client_tls, server_hostname="mx.test")
@@ -557,7 +557,7 @@ class TestTls:
 
 
 class TestStop:
-    async def test_idle_clients_are_sent_away_and_nobody_is_let_in(self, tmp_path: Path) -> None:
+    async def test_idle_clients_are_disconnected_and_no_client_is_accepted(self, tmp_path: Path) -> None:
         async with smtp_world(tmp_path) as world:
             client = await world.tcp()
             await reply(client)

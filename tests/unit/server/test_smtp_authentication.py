@@ -77,7 +77,7 @@ async def test_pipelined_credentials_are_one_exchange(world: World) -> None:
     ]
 
 
-async def test_who_says_nothing_is_disconnected(world: World) -> None:
+async def test_a_silent_client_is_disconnected(world: World) -> None:
     client = await world.greeted()
     await say(client, "AUTH PLAIN")
     world.pass_time(301)
@@ -124,7 +124,7 @@ async def test_the_session_of_a_disabled_account_ends(world: World) -> None:
     assert await reply(other) == ["421 4.7.0 This account is disabled"]
 
 
-async def test_who_may_stay_is_not_disturbed(world: World) -> None:
+async def test_an_enabled_user_is_not_disconnected(world: World) -> None:
     client = await logged_in(world)
     await world.server.dismiss()
     assert await say(client, "NOOP") == ["250 2.0.0 OK"]
@@ -142,7 +142,7 @@ async def test_implicit_tls_offers_auth_at_once(tmp_path: Path) -> None:
         client.writer.close()
 
 
-async def test_what_was_known_before_tls_is_forgotten(tmp_path: Path) -> None:
+async def test_starttls_resets_the_session(tmp_path: Path) -> None:
     """RFC 3207 §4.2: also the login of a server that allows it before TLS."""
     async with smtp_world(tmp_path, submission=True, tls=server_tls(), login_without_tls=True) as world:
         client = await world.tcp()

@@ -50,7 +50,7 @@ def test_every_command_has_a_dialog_of_its_own() -> None:
     assert {f"smtp-{verb.value.lower()}.dialog" for verb in Verb} <= {dialog.name for dialog in DIALOGS}
 
 
-async def test_a_dialog_fails_when_the_server_says_something_else(tmp_path: Path) -> None:
+async def test_a_dialog_fails_when_the_server_is_configured_something_else(tmp_path: Path) -> None:
     script = tmp_path / "wrong.dialog"
     script.write_text("S: 220 *\nC: NOOP\nS: 500 *\n")
     async with smtp_world(tmp_path, listen=False) as world:
@@ -58,7 +58,7 @@ async def test_a_dialog_fails_when_the_server_says_something_else(tmp_path: Path
             await run(load(script), world.memory(), world.receiving)
 
 
-def test_a_dialog_that_expects_nothing_is_none(tmp_path: Path) -> None:
+def test_a_dialog_that_expects_nothing_is_invalid(tmp_path: Path) -> None:
     script = tmp_path / "empty.dialog"
     script.write_text("C: NOOP\n")
     with pytest.raises(DialogError, match="nothing is expected"):

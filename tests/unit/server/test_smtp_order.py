@@ -20,7 +20,7 @@ GREETING = {False: "EHLO client.example", True: "LHLO client.example"}
 MAIL, RCPT, BAD_RCPT = "MAIL FROM:<a@x.test>", "RCPT TO:<bob@demo.test>", "RCPT TO:<unknown@demo.test>"
 LOGIN = "AUTH PLAIN AGFubkBkZW1vLnRlc3QAc2VjcmV0"
 CHUNK = b"BDAT 4\r\nab\r\n"
-#: What a client says to get into each state, after the banner and before the command that is tried.
+#: Commands of a client to reach each state, after the banner and before the command that is tried.
 WAY: dict[State, list[str | bytes]] = {
     State.FRESH: [],
     State.READY: ["greeting"],
@@ -190,7 +190,7 @@ async def test_each_command_in_each_state(tmp_path: Path, door: str, state: Stat
 
 
 @pytest.mark.parametrize(("verb", "word"), [(Verb.AUTH, "ok"), (Verb.MAIL, "login"), (Verb.RCPT, "mail")])
-async def test_who_is_not_logged_in_sends_nothing(tmp_path: Path, verb: Verb, word: str) -> None:
+async def test_a_client_without_a_login_sends_nothing(tmp_path: Path, verb: Verb, word: str) -> None:
     async with door_of(tmp_path, "submission") as world:
         client = world.memory()
         await reply(client)

@@ -41,7 +41,7 @@ async def settle() -> None:
 # -- reading
 
 
-async def test_what_came_is_taken_once_and_in_order() -> None:
+async def test_received_octets_are_read_once_and_in_order() -> None:
     peer = Peer()
     waiting = peer.waiting()
     await settle()
@@ -152,7 +152,7 @@ async def test_a_peer_that_does_not_read_is_cut_off_in_its_time() -> None:
     assert peer.transport.closed
 
 
-async def test_writing_goes_on_when_the_peer_reads_again() -> None:
+async def test_writing_continues_when_the_peer_reads_again() -> None:
     peer = Peer()
     await peer.channel.drain()
     peer.channel.pause_writing()
@@ -239,7 +239,7 @@ async def test_a_peer_that_is_gone_at_once_has_no_address() -> None:
     assert channel.peer == (ip_address("0.0.0.0"), 0)
 
 
-async def test_a_channel_that_is_not_connected_says_so() -> None:
+async def test_a_channel_that_is_not_connected_is_reported() -> None:
     channel = Channel(lambda _channel: None, FakeClock(), 60.0)
     with pytest.raises(RuntimeError, match="not connected"):
         channel.info("peername")

@@ -60,7 +60,7 @@ async def test_a_wrong_store_takes_nothing_until_the_right_one_is_back(
         for _ in range(2):
             with pytest.raises(WrongStore, match="to the installation other"):
                 await pairing.look()
-    assert [log["event"] for log in logs] == ["stores_do_not_match"], "told once"
+    assert [log["event"] for log in logs] == ["stores_do_not_match"], "logged once"
     assert "to the installation other" in pairing.why
     for refused in (
         blobs.put("msg/o/m/2.eml", MAIL),

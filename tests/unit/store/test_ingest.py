@@ -158,9 +158,7 @@ async def test_large_contents_do_not_go_to_the_worker(
         b"Content-Type: multipart/mixed; boundary=x\r\n\r\n" + b"--x\r\n\r\n" * 1000,
     ],
 )
-async def test_what_costs_much_to_index_holds_up_neither_the_loop_nor_the_worker(
-    place: Place, acme: Home, content: bytes
-) -> None:
+async def test_costly_indexing_blocks_neither_the_loop_nor_the_worker(place: Place, acme: Home, content: bytes) -> None:
     await place.file([message(acme, Copy(acme.inbox), content=content)], [])
     assert place.pools == ["index"]
     await place.file([message(acme, Copy(acme.inbox), content=content[:2000])], [])

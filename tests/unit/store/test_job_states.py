@@ -1,4 +1,4 @@
-"""What a job becomes, and which attempts it keeps."""
+"""Next states of a job, and the attempts that it keeps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REPORTED = RecipientState("failed", 550, reported=True)
         ((TAKEN, TAKEN), "delivered"),
     ],
 )
-def test_what_a_job_becomes(states: tuple[RecipientState, ...], expected: str) -> None:
+def test_the_next_state_of_a_job(states: tuple[RecipientState, ...], expected: str) -> None:
     assert becomes(states) == expected
 
 

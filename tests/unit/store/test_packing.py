@@ -76,21 +76,21 @@ def test_records_of_older_versions_stay_readable() -> None:
 
 
 @pytest.mark.parametrize("stored", [b"\x02new", b"\x01", b"\x01\xff\xff\xff", b"[1]", b"\xff"])
-def test_what_is_damaged_is_an_error_and_not_a_crash(stored: bytes) -> None:
+def test_a_damaged_record_is_an_error_and_not_a_crash(stored: bytes) -> None:
     with pytest.raises(StoreError):
         packing.unpack(stored)
     assert packing.readable(stored) == stored
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
-def test_a_flipped_octet_never_leads_to_another_error(place: int, mask: int) -> None:
+def test_a_flipped_octet_never_raises_another_error(place: int, mask: int) -> None:
     packed = bytearray(packing.pack(RECORD))
     packed[place % len(packed)] ^= mask
     packing.readable(bytes(packed))
     packing.readable(bytes(packed[: place % len(packed)]))
 
 
-def test_what_is_behind_the_end_is_an_error() -> None:
+def test_octets_after_the_end_are_an_error() -> None:
     with pytest.raises(StoreError, match="damaged"):
         packing.unpack(packing.pack(RECORD) + b"x")
 

@@ -12,7 +12,7 @@ from inbox.store.rates import PAUSE, LastingCounters, MemoryCounters
 
 
 class Shared:
-    """Counters that fail when they are told to."""
+    """Counters that fail on request."""
 
     def __init__(self) -> None:
         self.memory = MemoryCounters()
@@ -68,7 +68,7 @@ def test_memory_is_bounded() -> None:
     assert sorted(key for key, _, _ in counters.take(1.0)) == ["k8", "k9", "often"]
 
 
-async def test_counts_go_on_in_memory_and_come_back(time: Time) -> None:
+async def test_counts_continue_in_memory_and_come_back(time: Time) -> None:
     shared = Shared()
     counters = LastingCounters(shared, monotonic=time)
     assert await counters.hit("k", 600, 1.0) == Counted(1, 600.0)
@@ -152,9 +152,7 @@ async def test_pruning_never_fails(time: Time) -> None:
     assert await counters.prune(1000.0) == 1
 
 
-async def test_what_hangs_is_not_opened_again_and_an_opening_that_hangs_is_the_only_one(
-    time: Time, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hanging_file_is_not_opened_again(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inbox.store.rates.TIMEOUT_SECONDS", 0.01)
     shared = Shared()
     opened = asyncio.Event()

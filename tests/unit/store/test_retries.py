@@ -1,4 +1,4 @@
-"""What a retry is recognised by."""
+"""Recognition of retries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_window() -> None:
     assert retries.window(1e6) == (1e6 - RETRY_SECONDS, 1e6 + RETRY_SECONDS)
 
 
-def test_what_is_in_trash_or_junk_or_below_does_not_count() -> None:
+def test_copies_in_or_below_trash_and_junk_do_not_count() -> None:
     mailboxes = [
         ("1", "INBOX", None), ("2", "Deleted Items", "\\Trash"), ("3", "Deleted Items/2024", None),
         ("4", "Spam", "\\Junk"),

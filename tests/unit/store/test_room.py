@@ -17,7 +17,7 @@ MIB = 1 << 20
 
 
 class Disk:
-    """What ``statvfs`` says."""
+    """The result of ``statvfs``."""
 
     def __init__(self, total: int, free: int) -> None:
         self.total, self.free = total, free
@@ -58,7 +58,7 @@ def test_mail_stops_at_the_floor_and_earlier_while_there_is_no_reserve(tmp_path:
         room.check(RESERVE_OCTETS + 1)
 
 
-def test_a_reserve_is_made_only_where_mail_goes_on_fitting(tmp_path: Path, disk: Disk) -> None:
+def test_a_reserve_is_made_only_where_mail_still_fits(tmp_path: Path, disk: Disk) -> None:
     disk.free = 4 * RESERVE_OCTETS - 1
     assert not Room(tmp_path).keep()
     assert list(tmp_path.iterdir()) == []
@@ -86,7 +86,7 @@ def test_a_reserve_that_cannot_be_written_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_left_to_whoever_writes(tmp_path: Path) -> None:
+def test_a_missing_folder_is_created_by_the_first_writer(tmp_path: Path) -> None:
     Room(tmp_path / "nowhere").check()
     assert not Room(tmp_path / "nowhere").keep()
 

@@ -1,4 +1,4 @@
-"""How long jobs are cut into steps."""
+"""Division of long jobs into steps."""
 
 from __future__ import annotations
 

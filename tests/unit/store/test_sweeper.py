@@ -287,7 +287,7 @@ async def test_a_blob_that_cannot_be_moved_or_removed_is_counted(
     assert await keys(blobs) == {"msg/o/m/a.eml", "orphan/msg/o/m/b.eml", "orphan/msg/o/m/c.eml"}
 
 
-async def test_what_another_sweeper_moved_first_is_no_failure(
+async def test_a_blob_that_another_sweeper_moved_is_not_a_failure(
     blobs: LocalBlobs, acme: Home, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await orphans(blobs, acme, 3)
@@ -311,7 +311,7 @@ async def test_other_prefixes_are_left_alone(blobs: LocalBlobs, acme: Home, cloc
     assert await keys(blobs) == {"backup/x", "installation.json"}
 
 
-async def test_progress_is_told_for_each_blob(blobs: LocalBlobs, acme: Home, clock: FakeClock) -> None:
+async def test_progress_is_reported_for_each_blob(blobs: LocalBlobs, acme: Home, clock: FakeClock) -> None:
     await orphans(blobs, acme, 3)
     clock.advance(GRACE_SECONDS + 1)
     steps: list[int] = []

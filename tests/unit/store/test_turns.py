@@ -1,4 +1,4 @@
-"""Which jobs are leased next: turns of tenants and lanes, and how little is read for it."""
+"""The next jobs to lease: turns of tenants and lanes, with few reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inbox.store.turns import LANES, PROBES, TENANTS, Choice, NextTenant, Turn, 
 
 
 def answer(choice: Choice, due: list[Turn]) -> tuple[list[Turn], int]:
-    """What is chosen of these jobs, and how many rows were read."""
+    """The chosen jobs, and the number of rows read."""
     due = sorted(due)
     rows = 0
     try:
@@ -56,7 +56,7 @@ def test_lanes_share_equally() -> None:
     assert Counter(turn.lane for turn in chosen) == dict.fromkeys(range(5), 2)
 
 
-def test_the_next_call_goes_on_behind_the_last_tenant() -> None:
+def test_the_next_call_continues_after_the_last_tenant() -> None:
     due = [turn for number in range(200) for turn in turns(f"t{number:03}", 1, 3)]
     seen: Counter[str] = Counter()
     after = ""
@@ -67,7 +67,7 @@ def test_the_next_call_goes_on_behind_the_last_tenant() -> None:
     assert len(seen) == 200
 
 
-def test_what_is_read_is_bounded_by_what_is_wanted() -> None:
+def test_no_more_jobs_are_read_than_wanted() -> None:
     flood = [turn for lane in range(50) for turn in turns("a", lane, 100)]
     chosen, rows = answer(choose(10, "", 0), flood)
     assert len(chosen) == 10

@@ -1,4 +1,4 @@
-"""Lines and literals become commands, and what is not wanted is passed over."""
+"""Lines and literals become commands, and unwanted input is skipped."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_lines_outside_of_commands() -> None:
         made.next_line(10)
 
 
-def test_what_is_cleared_is_gone() -> None:
+def test_cleared_input_is_discarded() -> None:
     made = framer(b"a STARTTLS\r\nb NOOP\r\n")
     assert made.next_event() == Request(b"a STARTTLS")
     made.clear()

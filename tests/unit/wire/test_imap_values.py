@@ -68,7 +68,7 @@ def test_modified_utf7(name: str, raw: bytes) -> None:
 @pytest.mark.parametrize(
     "raw", [b"&", b"&AOQ", b"&AOQ-&AOQ-", b"&AGE-", b"&A-", b"&2D0-", b"a\xff", b"&AOR-", b"&A*Q-"]
 )
-def test_what_is_not_modified_utf7(raw: bytes) -> None:
+def test_invalid_modified_utf7(raw: bytes) -> None:
     with pytest.raises(BadCommand):
         decode(raw)
 

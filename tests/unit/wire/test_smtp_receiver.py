@@ -8,7 +8,7 @@ from inbox.wire.smtp.receiver import EndOfText, Malformed, Receiver, Text
 from inbox.wire.smtp.state import Verb
 
 
-def test_what_was_pipelined_can_be_dropped_before_it_is_looked_at() -> None:
+def test_pipelined_input_can_be_discarded_unread() -> None:
     receiver = Receiver()
     receiver.receive_data(b"STARTTLS\r\nMAIL FROM:<evil@client.example>\r\nRCP")
     event = receiver.next_event()

@@ -70,6 +70,6 @@ def test_a_message_survives_base64(message: bytes) -> None:
 
 
 @given(st.text(max_size=100))
-def test_no_command_leads_to_another_error(argument: str) -> None:
+def test_no_command_raises_another_error(argument: str) -> None:
     with suppress(CommandError):
         parse_auth(argument)

@@ -220,7 +220,7 @@ def test_rfc6531_an_address_that_needs_smtputf8_fails_alone() -> None:
         (Mail("", (ANN,), 9, require_tls=True), offers(), "5.7.30"),
     ],
 )
-def test_what_a_peer_cannot_take_is_not_sent(mail: Mail, capabilities: Capabilities, enhanced: str) -> None:
+def test_mail_that_a_peer_does_not_support_is_not_sent(mail: Mail, capabilities: Capabilities, enhanced: str) -> None:
     found = obstacle(mail, capabilities) or body_obstacle(mail, capabilities, eight_bit=True)
     assert isinstance(found, Outcome)
     assert (found.code // 100, found.enhanced) == (5, enhanced)

@@ -36,7 +36,7 @@ def test_nobody_gets_to_data_without_a_recipient() -> None:
     assert moves_in == {(State.SENDER, Verb.RCPT), (State.NO_RCPTS, Verb.RCPT)}
 
 
-def test_a_whole_transaction_leads_back_to_the_beginning() -> None:
+def test_a_whole_transaction_ends_in_the_first_state() -> None:
     dialogue = after(Verb.EHLO, Verb.MAIL, Verb.RCPT, Verb.RCPT, Verb.DATA)
     assert dialogue.state is State.READY
     dialogue = after(Verb.LHLO, Verb.MAIL, Verb.RCPT, Verb.BDAT, Verb.BDAT, lmtp=True)

@@ -43,7 +43,7 @@ def test_an_empty_value_is_as_good_as_none() -> None:
         ("IMAPS_PROT", "IMAPS_PORT"),
     ],
 )
-def test_a_slip_of_the_pen_is_refused_with_the_nearest_name(name: str, near: str) -> None:
+def test_a_typing_error_is_refused_with_the_nearest_name(name: str, near: str) -> None:
     assert refused(**{name: "1"}) == f"{name}: unknown setting; did you mean {near}?"
 
 
@@ -65,7 +65,7 @@ def test_names_of_other_programs_are_left_alone() -> None:
     )
 
 
-def test_every_mistake_stands_in_the_one_line() -> None:
+def test_one_line_has_every_mistake() -> None:
     text = refused(SMTP_TRANSFER_PORT="70000", IMAP_PORT="-1", INBOX_NOPE="x")
     assert "\n" not in text
     for name in ("SMTP_TRANSFER_PORT", "IMAP_PORT", "INBOX_NOPE"):

@@ -1,4 +1,4 @@
-"""Each kind of value: what is taken, and what is said of what is not."""
+"""Each kind of value: accepted ones, and the errors for others."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ async def test_a_database_without_tenants(tmp_path: Path) -> None:
     assert "has no tenants: are INBOX_DATA_DIR and DATABASE_* right, and is the disk mounted?" in detail
 
 
-async def test_what_was_never_made_is_told_and_not_made(tmp_path: Path) -> None:
+async def test_a_missing_object_is_reported_and_not_created(tmp_path: Path) -> None:
     found = {f.check: f for f in await examine(context(tmp_path))}
     assert {found["data folder"].outcome, found["database"].outcome} == {Outcome.FAIL}
     assert "INBOX_DATA_DIR" in found["data folder"].detail
@@ -237,7 +237,7 @@ async def test_whether_the_resolver_validates(tmp_path: Path, flags: int, told: 
     assert detail.startswith(f"{server.address} {told}")
 
 
-async def test_a_port_that_somebody_else_has(tmp_path: Path) -> None:
+async def test_a_port_that_another_program_has(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -247,7 +247,7 @@ async def test_a_port_that_somebody_else_has(tmp_path: Path) -> None:
         status = {"listeners": {"smtp": port}, "address": "127.0.0.1"}
         running = replace(context(tmp_path, SMTP_TRANSFER_PORT=str(port)), running=True, status=status)
         assert await outcome(running, "ports") == (Outcome.OK, f"all listeners answer: smtp {port}")
-        # The server was started with a port of its own: that one is asked, and the difference is told.
+        # The server was started with a port of its own: that one is queried, and the difference is reported.
         elsewhere = replace(context(tmp_path, SMTP_TRANSFER_PORT="25"), running=True, status=status)
         told = f"SMTP_TRANSFER_PORT is 25 here, the running server listens on {port}"
         assert await outcome(elsewhere, "ports") == (Outcome.WARN, told)
@@ -366,7 +366,7 @@ async def test_the_running_servers_own_view(
     assert await outcome(replace(context(tmp_path), running=True, status=status, health=health), "server") == expected
 
 
-async def test_what_is_wrong_with_policies_is_told_as_it_is(tmp_path: Path) -> None:
+async def test_mistakes_in_policies_are_reported_unchanged(tmp_path: Path) -> None:
     found = await outcome(replace(context(tmp_path), plugins=Broken()), "policies")
     assert found == (Outcome.FAIL, "tenants/acme.yaml:3:5: unknown key 'treshold'")
 
@@ -388,7 +388,7 @@ async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert f"{given.config.folders.data_dir}: only 1 MiB free" in found[1]
 
 
-async def test_a_variable_that_nothing_acts_on_is_told(tmp_path: Path) -> None:
+async def test_a_variable_without_an_effect_is_reported(tmp_path: Path) -> None:
     given = await founded(context(tmp_path, SMTP_OUTBOUND_DANE_MODE="off", HTTP_PORT="3000"))
     found, detail = await outcome(given, "environment")
     assert found is Outcome.WARN

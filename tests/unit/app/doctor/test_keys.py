@@ -101,7 +101,7 @@ async def test_a_key_that_cannot_be_used(world: KeyWorld) -> None:
     assert found[0] == KeyFinding(True, "acme.test, selector b: a DKIM key is not PKCS8 in base64")
 
 
-async def test_many_domains_are_not_told_one_by_one(world: KeyWorld) -> None:
+async def test_many_domains_are_not_listed_one_by_one(world: KeyWorld) -> None:
     for n in range(NAMED + 2):
         await world.db.tenants.add_domain(world.hosted.tenant.id, f"d{n}.test")
     (unsigned,) = await findings(world)

@@ -1,4 +1,4 @@
-"""What doctor says about the settings for mail to other servers."""
+"""Doctor's check of the settings for mail to other servers."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_a_plugin_of_another_user_s(config: Config, tmp_path: Path, monkeypatch:
     assert text.startswith(f"{tmp_path}/plugins/mine.py belongs to user 987: its author runs code as the server")
 
 
-def test_what_is_not_there_is_no_fault(tmp_path: Path) -> None:
+def test_a_missing_file_is_not_a_fault(tmp_path: Path) -> None:
     assert (
         list(faults(load({"INBOX_DATA_DIR": str(tmp_path / "none"), "INBOX_POLICY_DIR": str(tmp_path / "no")}))) == []
     )

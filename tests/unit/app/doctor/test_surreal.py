@@ -1,4 +1,4 @@
-"""What doctor finds with the official package: at the real engine in each state, and at other servers."""
+"""Doctor's findings with the official package: with the real engine in each state, and at other servers."""
 
 from __future__ import annotations
 

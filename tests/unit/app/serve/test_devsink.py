@@ -20,7 +20,7 @@ def port_of(policy: Path) -> int:
     return int(policy.read_text().rpartition("port: ")[2].partition("}")[0])
 
 
-async def test_what_leaves_is_shown_and_kept(tmp_path: Path) -> None:
+async def test_outgoing_mail_is_shown_and_kept(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

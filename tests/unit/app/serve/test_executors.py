@@ -26,7 +26,7 @@ async def test_work_runs_in_a_thread_of_its_kind(executors: Executors) -> None:
     assert await executors("scan", divmod, 7, 2) == (3, 1)
 
 
-async def test_what_it_raises_is_raised_to_the_caller(executors: Executors) -> None:
+async def test_an_exception_reaches_the_caller(executors: Executors) -> None:
     with pytest.raises(ZeroDivisionError):
         await executors("scan", divmod, 1, 0)
 

@@ -105,9 +105,7 @@ async def test_the_status_is_that_of_all_processes(first: Path) -> None:
     ]  # fmt: skip
 
 
-async def test_a_process_that_does_not_answer_is_said_to_not_answer(
-    first: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_process_that_does_not_answer_is_reported(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STATUS_SECONDS", 0.1)
     monkeypatch.setattr(module, "RELOAD_SECONDS", 0.1)
     with socket.socket(socket.AF_UNIX) as hanging:
@@ -125,7 +123,7 @@ async def test_a_process_that_does_not_answer_is_said_to_not_answer(
     assert problems == [f"{each['why']}: it continues with what it has" for each in (hangs, gone)]
 
 
-async def test_all_reload_and_what_several_say_is_told_once(first: Path) -> None:
+async def test_all_processes_reload_and_equal_errors_are_reported_once(first: Path) -> None:
     processes = [Process(1, problems=("a", "b")), Process(2, problems=("b", "c"))]
     async with AsyncExitStack() as stack:
         await serving(stack, socket_of(first, 1), processes[1])

@@ -39,7 +39,7 @@ def test_an_event_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> Non
     assert line == {"event": "accepted", "level": "info", "size": 3, "peer": "192.0.2.7", "subject": "a\nb"}
 
 
-def test_an_exception_is_told_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_is_reported_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs(console=True)
     try:
         _ = 1 // 0
@@ -62,7 +62,7 @@ def test_without_console_only_errors_are_written(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     "text", ["\u202e", "\u2028", "\u2029", "\x7f", "\x9b2J", "\u200f", "\ufeff", "\U000e0041", "a\x00"]
 )
-def test_what_does_not_print_is_escaped(capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_unprintable_characters_are_escaped(capsys: pytest.CaptureFixture[str], text: str) -> None:
     configure_logs(console=True)
     structlog.get_logger("inbox").info("refused", sender=f"<{text}\u00e9@a.test>")
     written = capsys.readouterr().err
@@ -97,7 +97,7 @@ def test_a_value_that_cannot_be_written_fails_nothing(capsys: pytest.CaptureFixt
     assert (line["event"], line["id"]) == ("accepted", "1")
 
 
-def test_what_libraries_say_is_an_event_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_of_libraries_are_events(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger().handlers.clear()  # pytest's own raise what is wrong with a call.
     configure_logs(console=True)
     configure_logs(console=True)  # Twice is the same as once.

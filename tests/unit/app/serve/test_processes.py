@@ -162,7 +162,7 @@ def test_the_status_is_that_of_all_and_so_is_a_reload(server: RunningServer) -> 
     assert told == problems * PROCESSES
 
 
-def test_a_plugin_that_fails_in_every_process_is_told_once(server: RunningServer) -> None:
+def test_a_plugin_that_fails_in_every_process_is_reported_once(server: RunningServer) -> None:
     server.policy("tenants/demo.yaml", 'plugins:\n  clamav: {enabled: true, address: "tcp://127.0.0.1:1"}\n')
     server.start()
     until(lambda: all_answer(server), "all processes answer")
@@ -192,7 +192,7 @@ def test_doctor_names_a_process_that_hangs(server: RunningServer) -> None:
     assert told[0].startswith(f"process 1 (pid {pid}) does not answer")
 
 
-def test_a_worker_that_hangs_is_told(server: RunningServer) -> None:
+def test_a_worker_that_hangs_is_reported(server: RunningServer) -> None:
     server.start()
     (worker,) = server.workers()
     os.kill(worker, signal.SIGSTOP)
@@ -227,7 +227,7 @@ def made(monkeypatch: pytest.MonkeyPatch, program: str, worker: str | None = Non
     return Processes([], 1, worker)
 
 
-async def test_who_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("STOP_SECONDS", "WORKER_STOP_SECONDS"):
         monkeypatch.setattr(processes, name, 0.05)
     ours = made(monkeypatch, DEAF, WORKER)
@@ -285,7 +285,7 @@ async def test_one_that_could_not_be_started_is_tried_again(monkeypatch: pytest.
 
 
 class Ending:
-    """A child that ends while it is told to stop: nobody has that number any more."""
+    """A child that ends while it is being stopped: no process has that number any more."""
 
     pid = 0
     returncode = None
@@ -302,7 +302,7 @@ class Ending:
         raise ProcessLookupError
 
 
-async def test_one_that_ends_while_it_is_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_that_ends_while_it_is_being_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     parent_of_all, child = made(monkeypatch, "pass"), Ending()
     parent_of_all._stopping.set()
     await parent_of_all._until_it_ends("process 0", cast("asyncio.subprocess.Process", child), TIMEOUT_SECONDS)

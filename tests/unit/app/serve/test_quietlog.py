@@ -56,7 +56,7 @@ def test_all_peers_together_have_a_bound() -> None:
     }
 
 
-def test_what_is_kept_is_always_written() -> None:
+def test_kept_events_are_always_written() -> None:
     log = MemoryLog()
     quiet = QuietLog(log, FakeClock(), frozenset({"accepted"}))
     for _ in range(FIRST_OF_ALL * 2):

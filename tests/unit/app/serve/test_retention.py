@@ -58,7 +58,7 @@ def test_it_follows_the_clock(tmp_path: Path) -> None:
     assert log.events == []
 
 
-def test_a_leap_forward_is_followed_slowly_and_told(tmp_path: Path) -> None:
+def test_a_leap_forward_is_followed_slowly_and_logged(tmp_path: Path) -> None:
     clock, log = TwoClocks(), MemoryLog()
     time = retention(tmp_path, clock, log)
     time.now()
@@ -67,7 +67,7 @@ def test_a_leap_forward_is_followed_slowly_and_told(tmp_path: Path) -> None:
     assert [event for _, event, _ in log.events] == ["clock_leaped"]
     clock.run(DAY)
     assert time.now() == START + RATE * DAY
-    # Put right: it stands still until the clock has caught up, and is never later than that.
+    # Corrected: it does not advance until the clock has caught up, and is never later than that.
     clock.wall -= TEN_YEARS
     assert time.now() == clock.now()
     clock.run(4 * DAY)

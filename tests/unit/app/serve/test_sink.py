@@ -1,4 +1,4 @@
-"""Output that cannot be written: nobody waits, nothing fails, what is lost is counted and said."""
+"""Output that cannot be written: nothing waits or fails, and lost lines are counted and reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_lines_arrive_in_their_order(pipe: tuple[int, int]) -> None:
     assert sink.state() == SinkState(0, "")
 
 
-def test_a_full_disk_loses_lines_and_says_so_when_there_is_room(
+def test_a_full_disk_loses_lines_and_reports_it_when_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     room = 10
@@ -72,7 +72,7 @@ def test_a_full_disk_loses_lines_and_says_so_when_there_is_room(
     assert sink.state() == SinkState(2, "")
 
 
-def test_the_loss_is_said_even_if_nothing_else_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_is_logged_even_if_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
     broken, written = True, bytearray()
 
     def write(_descriptor: int, data: memoryview) -> int:
@@ -87,12 +87,12 @@ def test_the_loss_is_said_even_if_nothing_else_is_logged(monkeypatch: pytest.Mon
     sink.write(b"lost\n")
     until(lambda: sink.state().lost == 1, "the line is lost")
     broken = False
-    until(lambda: bool(written), "the loss is said")
+    until(lambda: bool(written), "the loss is reported")
     assert bytes(written) == b"inbox: 1 lines of this log were lost: Input/output error\n"
     sink.close()
 
 
-def test_a_reader_that_does_not_read_keeps_nobody_waiting(pipe: tuple[int, int]) -> None:
+def test_a_reader_that_does_not_read_makes_no_other_wait(pipe: tuple[int, int]) -> None:
     seconds = 0.0
     sink = Sink(pipe[1], room=1 << 20, now=lambda: seconds)
     line = b"x" * 999 + b"\n"
@@ -143,7 +143,7 @@ def test_a_descriptor_that_was_closed_before_the_start() -> None:
     sink.close()
 
 
-def test_what_is_logged_after_the_end_is_counted(pipe: tuple[int, int]) -> None:
+def test_lines_after_the_end_are_counted(pipe: tuple[int, int]) -> None:
     sink = Sink(pipe[1])
     sink.close()
     sink.write(b"late\n")

@@ -1,4 +1,4 @@
-"""What a server process does about its stores, and what it and doctor say of them."""
+"""Background work of a server process on its stores, and reports about them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_a_sweep_is_shown(here: Installation, acme: Home) -> None:
     assert findings[1][1].startswith("3 orphaned blobs wait under orphan/ since 2")
 
 
-async def test_an_alarm_is_logged_shown_and_told_by_doctor(here: Installation, acme: Home) -> None:
+async def test_an_alarm_is_logged_and_reported_by_doctor(here: Installation, acme: Home) -> None:
     assert acme.tenant
     await orphans(here, FEW + 1)
     storage = Storage(here)
@@ -98,7 +98,7 @@ async def test_an_alarm_is_logged_shown_and_told_by_doctor(here: Installation, a
     status = storage.view()
     assert status["sweep"]["alarm"].startswith("51 of 51 blobs belong to no message")
     assert ("fail", f"the sweeper stopped: {status['sweep']['alarm']}") in await said(here, dict(status))
-    await check_health(here)  # mail can be taken all the same
+    await check_health(here)  # mail can be accepted nevertheless
 
 
 async def test_a_swapped_disk_fails_health_and_defers_until_it_is_back(here: Installation, acme: Home) -> None:

@@ -24,7 +24,7 @@ def tls(cert: Path | None = None, key: Path | None = None) -> Tls:
 
 
 async def peer_certificate(server: Certificates) -> bytes:
-    """What a client is shown, over a real socket."""
+    """The certificate that a client gets, over a real socket."""
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
@@ -189,7 +189,7 @@ def _garbage(path: Path) -> None:
 
 def _pipe(path: Path) -> None:
     path.unlink()
-    os.mkfifo(path)  # Whoever opens it waits until somebody writes.
+    os.mkfifo(path)  # A reader waits until another program writes.
 
 
 @pytest.mark.parametrize("name", ["cert.pem", "key.pem"])
@@ -209,7 +209,7 @@ async def test_whatever_becomes_of_the_files_the_old_certificate_stays_until_the
     server = Certificates(tls(cert, key), tmp_path, "mx.example.org", FakeClock())
     before = await peer_certificate(server)
     harm(tmp_path / name)
-    for _ in range(2):  # It is told again each time.
+    for _ in range(2):  # It is reported each time.
         with pytest.raises(ConfigError, match="TLS_CERT_FILE"):
             server.refresh()
     assert await peer_certificate(server) == before

@@ -61,7 +61,7 @@ async def test_a_worker_that_was_killed_is_replaced_by_asking_for_it(installatio
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     first = await worker_view(installation.worker)
-    assert first["answers"] or "ended" in first["why"]  # The kernel may not have told us yet.
+    assert first["answers"] or "ended" in first["why"]  # The kernel may not have reported it yet.
     await check_health(installation)
     assert installation.worker.pid != pid
 

@@ -24,7 +24,7 @@ def test_the_file_is_created_checked_and_keeps_its_mode(tmp_path: Path) -> None:
     assert sorted(p.name for p in path.parent.iterdir()) == ["acme.yaml"]
 
 
-def test_a_tenant_whose_whole_policy_is_off_is_told(tmp_path: Path) -> None:
+def test_a_tenant_whose_whole_policy_is_off_is_reported(tmp_path: Path) -> None:
     (tmp_path / "tenants").mkdir()
     (tmp_path / "default.yaml").write_text("plugins:\n  recipients: {}\n")
     path = tmp_path / "tenants" / "acme.yaml"

@@ -1,4 +1,4 @@
-"""What plugins are given: addresses of their tenant only, and counters in the clock's current window."""
+"""Services of plugins: addresses of their tenant only, and counters in the clock's current window."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_a_second_build_is_the_same() -> None:
     assert elsewhere.report_id != built().report_id
 
 
-def test_what_is_written_is_what_the_appendix_allows() -> None:
+def test_a_report_follows_the_schema_of_the_appendix() -> None:
     check(xml_of(built()))
     odd = seen(
         published=(), disposition="none of these", exception="mood", comment="a\x00\x08b", header_from="x\ud800.test",
@@ -87,7 +87,7 @@ def test_the_schema_refuses_what_is_wrong() -> None:
             check(right.replace(old, new, 1))
 
 
-def test_what_we_write_we_read() -> None:
+def test_our_reports_are_read_back() -> None:
     report = parse_report(built().payload)
     assert (report.domain, report.organization, report.report_id) == ("example.org", US.organization, built().report_id)
     assert (report.begin, report.end, report.email) == (BEGIN, END, US.email)

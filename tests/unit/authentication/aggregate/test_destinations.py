@@ -136,7 +136,7 @@ async def test_a_name_that_cannot_exist_consents_to_nothing(consent: Consent) ->
     assert not refusal.later
 
 
-def test_what_is_too_many_says_for_whom() -> None:
+def test_the_omitted_destinations_are_named() -> None:
     one = to("a@x.test")
     assert too_many(one, 2, host=True) == Refusal("mailto:a@x.test", "more than 2 reports in a day for x.test")
     assert too_many(one, 5, host=False) == Refusal("mailto:a@x.test", "more than 5 reports in a day")

@@ -50,7 +50,7 @@ def test_the_first_attachment_that_is_a_report_counts() -> None:
     assert parse_mail(Message(MemoryContent(eml))).report_id == "id-1"
 
 
-def test_a_mail_without_one_says_so() -> None:
+def test_a_mail_without_one_is_reported() -> None:
     for eml in (
         b"Subject: hello\r\n\r\nDear\r\n",
         mailed(b"<html/>", "text/xml", "a.xml"),
@@ -108,7 +108,7 @@ def test_broken_xml_is_read_if_its_end_is_there() -> None:
         parse_report(XML[: XML.rindex(b"<record>")])
 
 
-def test_what_is_missing_is_made_up_for() -> None:
+def test_missing_elements_have_defaults() -> None:
     nameless = XML.replace(b"<org_name>Reporter Inc.</org_name>", b"")
     assert parse_report(nameless).organization == "dmarc@reporter.test"
     without_id = XML.replace(b"<report_id>id-1</report_id>", b"")
@@ -138,7 +138,7 @@ def test_what_is_missing_is_made_up_for() -> None:
         (b"<org_name>Reporter Inc.</org_name><email>dmarc@reporter.test</email>", b""),
     ],
 )
-def test_what_makes_a_report_worthless(old: bytes, new: bytes) -> None:
+def test_reports_that_are_refused(old: bytes, new: bytes) -> None:
     assert old in XML
     with pytest.raises(ReportUnfit):
         parse_report(XML.replace(old, new, 1))

@@ -90,7 +90,7 @@ def test_fifty_sets_are_enough() -> None:
         (b" no field\r\n" + FIRST, "the header section is malformed"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_chain(fields: bytes, fault: str) -> None:
+def test_broken_chains(fields: bytes, fault: str) -> None:
     chain = chain_of(fields)
     assert chain.fault == fault
     assert not chain.ended

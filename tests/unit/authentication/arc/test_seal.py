@@ -49,7 +49,7 @@ def test_the_first_set() -> None:
     ]
 
 
-def test_what_the_message_signature_covers() -> None:
+def test_the_fields_that_a_message_signature_covers() -> None:
     extra = (
         b"DKIM-Signature: v=1; d=a\r\nDKIM-Signature: v=1; d=b\r\nAuthentication-Results: mx; none\r\n"
         b"List-Id: <l>\r\nX-Mine: 1\r\nReceived: from a\r\nReturn-Path: <>\r\n"
@@ -79,7 +79,7 @@ def test_lines_are_short_and_nothing_is_smuggled_in() -> None:
     assert b"\r" not in b"".join(lines)
 
 
-async def test_the_next_set_goes_on_where_the_last_one_ended(dns: MemoryResolver) -> None:
+async def test_the_next_set_continues_where_the_last_one_ended(dns: MemoryResolver) -> None:
     message = await passed_on(MESSAGE, 2, dns)
     chain = await Forwarder(dns, "any.example").judge(message)
     fields = made(message, chain)

@@ -64,7 +64,7 @@ def test_the_forms(c: dict[str, str], forms: tuple[Form, Form]) -> None:
         ({"x": f"{int(NOW) - CLOCK_SKEW_SECONDS - 1}"}, "it has expired"),
     ],
 )  # fmt: skip
-def test_what_no_message_signature_may_have(tags: dict[str, str], reason: str) -> None:
+def test_tags_that_a_message_signature_must_not_have(tags: dict[str, str], reason: str) -> None:
     with pytest.raises(SignatureInvalid) as caught:
         read_message_signature(TAGS | tags, NOW)
     assert str(caught.value) == reason
@@ -96,6 +96,6 @@ def test_the_key_decides() -> None:
     assert "stranger" not in str(caught.value)
 
 
-def test_what_a_seal_signs() -> None:
+def test_the_fields_that_a_seal_signs() -> None:
     octets = seal_octets([b"1\r\n", b"arc-a:i=2\r\n", b"arc-m:i=2\r\n"], b"ARC-Seal: b=y\r\n z ;\r\n i=2\r\n")
     assert octets == b"1\r\narc-a:i=2\r\narc-m:i=2\r\narc-seal:b=; i=2"

@@ -162,7 +162,7 @@ async def test_a_longest_chain_passes(dns: MemoryResolver) -> None:
 
 
 async def test_only_so_many_keys_are_asked_for(dns: MemoryResolver) -> None:
-    """Where each message signature has another key than its seal, older ones are left unchecked."""
+    """If each message signature has another key than its seal, older ones are left unchecked."""
     message = MESSAGE
     for number in range(1, ARC_SETS + 1):
         chain = await judge(message, dns)

@@ -70,7 +70,7 @@ BODIES = [
 
 @pytest.mark.parametrize("data", BODIES)
 @pytest.mark.parametrize("form", list(Form))
-def test_how_a_body_is_cut_makes_no_difference(data: bytes, form: Form) -> None:
+def test_the_chunks_of_a_body_make_no_difference(data: bytes, form: Form) -> None:
     whole = body(data, form)
     for size in range(1, len(data) + 1):
         assert body(data, form, size) == whole

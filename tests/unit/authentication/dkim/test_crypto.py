@@ -10,7 +10,7 @@ RSA = rsa.generate_private_key(65537, 2048)
 
 
 @pytest.mark.parametrize("key", [RSA, ed25519.Ed25519PrivateKey.generate()])
-def test_what_is_signed_verifies(key: PrivateKey) -> None:
+def test_a_signature_verifies(key: PrivateKey) -> None:
     signature = sign(key, b"data")
     assert verify(key.public_key(), signature, b"data")
     assert not verify(key.public_key(), signature, b"date")

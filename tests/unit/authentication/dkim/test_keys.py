@@ -74,7 +74,7 @@ def test_flags_and_hashes() -> None:
         (b"p=" + SPKI + b"; n=" + b"x" * 8000, "too long"),
     ],
 )
-def test_what_is_no_key(record: bytes, why: str) -> None:
+def test_invalid_keys(record: bytes, why: str) -> None:
     for _ in range(2):  # the second answer comes from memory
         with pytest.raises(KeyInvalid, match=why):
             parse_key(record)
@@ -92,7 +92,7 @@ def test_names(text: str, name: str) -> None:
     "text",
     ["", ".", "a..b", "a.", "-a.b", "a b.c", "a/b", "a" * 64 + ".b", "[192.0.2.1]", "ä" * 10_000, "a\n.b", "a.b\n"],
 )
-def test_what_is_no_name(text: str) -> None:
+def test_invalid_names(text: str) -> None:
     with pytest.raises(KeyInvalid):
         domain_name(text)
 

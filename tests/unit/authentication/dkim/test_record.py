@@ -39,7 +39,7 @@ def test_an_rsa_record_is_a_subject_public_key_info() -> None:
 
 
 @pytest.mark.parametrize("key", [RSA, ED25519], ids=["rsa", "ed25519"])
-def test_what_we_write_we_recognise(key: object) -> None:
+def test_our_records_are_recognised(key: object) -> None:
     text = record_text(key)  # type: ignore[arg-type]  # parametrize knows no types
     assert publication([text.encode()], key) is Publication.PUBLISHED  # type: ignore[arg-type]  # as above
 
@@ -81,7 +81,7 @@ def test_other_ways_to_write_the_same_key(record: str) -> None:
         ([record_text(RSA).encode() + b"; n=" + b"x" * 9000], Publication.OTHER),
     ],
 )
-def test_what_is_not_this_key(records: list[bytes], expected: Publication) -> None:
+def test_records_of_other_keys(records: list[bytes], expected: Publication) -> None:
     assert publication(records, RSA) is expected
 
 

@@ -64,6 +64,6 @@ def test_a_body_that_is_made_to_cost_time() -> None:
 @pytest.mark.parametrize(
     "message", [b"To: x\r\n\r\n", b"From: a\r\nFrom: b\r\n\r\n", b" x\r\nFrom: a\r\n\r\n", b"", b"From: a\r\nx\r\n\r\n"]
 )
-def test_what_cannot_be_signed(message: bytes) -> None:
+def test_messages_that_cannot_be_signed(message: bytes) -> None:
     with pytest.raises(CannotBeSigned):
         sign(MemoryContent(message), signing_key(), now=NOW)

@@ -108,7 +108,7 @@ def test_of_an_identity_that_is_too_long_to_show_the_domain_is_shown() -> None:
         ({"z": "x" * 17_000}, "too long"),
     ],
 )
-def test_what_is_refused(changes: dict[str, str | None], why: str | None) -> None:
+def test_refused_signatures(changes: dict[str, str | None], why: str | None) -> None:
     said, signature = read(**changes)
     if why is None:
         assert signature is not None

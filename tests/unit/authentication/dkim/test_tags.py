@@ -47,7 +47,7 @@ def test_numbers() -> None:
 
 
 @pytest.mark.parametrize("tags", [{}, {"b": ""}, {"b": "a"}, {"b": "ab*="}, {"b": "äbcd"}, {"b": "YQ"}])
-def test_what_is_not_base64(tags: dict[str, str]) -> None:
+def test_invalid_base64(tags: dict[str, str]) -> None:
     with pytest.raises(TagsInvalid):
         octets(tags, "b")
 

@@ -130,7 +130,7 @@ async def test_the_examples_of_rfc_8463() -> None:
     assert [(one.result, one.algorithm) for one in fact.signatures] == [(P, "ed25519-sha256"), (P, "rsa-sha256")]
 
 
-async def test_what_we_sign_passes(dns: MemoryResolver) -> None:
+async def test_our_signatures_pass(dns: MemoryResolver) -> None:
     fact = await check(signed(MAIL, RSA, ED25519), dns)
     assert [(one.result, one.bits, one.reason) for one in fact.signatures] == [(P, 2048, ""), (P, 256, "")]
     assert (fact.result, fact.passing, fact.skipped) == (P, ("sender.test",), 0)
@@ -162,7 +162,7 @@ async def test_all_forms(dns: MemoryResolver, c: str) -> None:
         ((b"From: Ann", b"Subject: Other\r\nFrom: Ann"), "the signature does not fit the header fields"),
     ],
 )
-async def test_what_was_changed_fails(dns: MemoryResolver, change: tuple[bytes, bytes], reason: str) -> None:
+async def test_a_changed_message_fails(dns: MemoryResolver, change: tuple[bytes, bytes], reason: str) -> None:
     fact = await check(signed(MAIL, RSA).replace(*change, 1), dns)
     assert (fact.result, fact.signatures[0].reason) == (FAIL, reason)
 
@@ -267,7 +267,7 @@ async def test_keys_that_cannot_be_had(dns: MemoryResolver) -> None:
         (b"\xff\x00", PERM, "the key record is malformed: not a tag-list"),
     ],
 )
-async def test_what_the_key_says(dns: MemoryResolver, record: bytes, result: Result, reason: str) -> None:
+async def test_restrictions_of_the_key_apply(dns: MemoryResolver, record: bytes, result: Result, reason: str) -> None:
     dns.txt_records["rsa._domainkey.sender.test"] = [record]
     fact = await check(handmade(MAIL, more=" i=ann@mail.sender.test;"), dns)
     assert (fact.result, fact.signatures[0].reason) == (result, reason)

@@ -126,7 +126,7 @@ async def test_b_4_3_public_suffix_domain() -> None:
         ("example.com", {"other__example__com": ""}, None),
     ],
 )
-async def test_whose_record_applies(domain: str, records: dict[str, str], published_by: str | None) -> None:
+async def test_the_record_that_applies(domain: str, records: dict[str, str], published_by: str | None) -> None:
     found = await discovery(world(**records)).policy(domain)
     assert (None if found is None else found.domain) == published_by
 
@@ -192,7 +192,7 @@ async def test_policies_by_the_list(domain: str, records: dict[str, str], publis
         (Method.TREE_WALK, "a.example.co.uk", {"co__uk": "", "example__co__uk": ""}, "co.uk"),
         (Method.BOTH, "a.example.co.uk", {"co__uk": "", "example__co__uk": ""}, "example.co.uk"),
         (Method.PUBLIC_SUFFIX, "a.example.co.uk", {"co__uk": "", "example__co__uk": ""}, "example.co.uk"),
-        # Whoever says psd=n is believed.
+        # A record with psd=n is trusted.
         (Method.BOTH, "a.example.co.uk", {"a__example__co__uk": "psd=n"}, "a.example.co.uk"),
         (Method.BOTH, "a.example.co.uk", {"example__co__uk": "psd=y"}, "a.example.co.uk"),
         (Method.BOTH, "a.example.co.uk", {"example__co__uk": ""}, "example.co.uk"),
@@ -207,7 +207,7 @@ async def test_both(method: Method, domain: str, records: dict[str, str], organi
 # -- existence --------------------------------------------------------------------------------------------------------
 
 
-async def test_what_exists() -> None:
+async def test_existing_names() -> None:
     dns = MemoryResolver()
     dns.a_records["www.example.com"] = ["192.0.2.1"]
     dns.cname_records["alias.example.com"] = ["gone.example.net"]

@@ -56,7 +56,7 @@ SUBDOMAINS = [
     ("news.example.com", True, {"": "p", "sp": "sp", "np": "p", "sp np": "sp"}),
     ("gone.example.com", False, {"": "p", "sp": "sp", "np": "np", "sp np": "np"}),
 ]
-#: Who signed, and whether that is aligned when relaxed and when strict.
+#: Signing domains, and whether they are aligned (relaxed and strict).
 SIGNERS = [
     ("same", True, True),
     ("parent", True, False),

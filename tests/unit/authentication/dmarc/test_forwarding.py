@@ -1,4 +1,4 @@
-"""Who may vouch for mail that fails: ARC sealers, lists, forwarders; and that nobody can claim to be one."""
+"""Trusted forwarders of failing mail (ARC sealers, lists, relays), and strangers that claim to be one."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_patterns_are_written_in_many_ways() -> None:
 # -- results of others ------------------------------------------------------------------------------------------------
 
 
-def test_what_others_found() -> None:
+def test_results_of_forwarders() -> None:
     field = parse(
         "mx.test; spf=fail smtp.mailfrom=x@no.test; spf=pass smtp.mailfrom=bounce@Author.test;"
         " dkim=pass header.d=mail.author.test header.s=a; dkim=pass header.i=@two.test; dkim=what header.d=x.test;"
@@ -143,7 +143,7 @@ def test_helo_counts_only_without_a_sender() -> None:
         (None, False),
     ],
 )
-async def test_who_vouches(arc: ArcFact | None, believed: bool, discovery: Discovery) -> None:
+async def test_trusted_forwarders(arc: ArcFact | None, believed: bool, discovery: Discovery) -> None:
     said = await vouched(arc, "author.test", ("list.test", "relay.test"), discovery)
     assert said.startswith("arc=pass") if believed else said == ""
 
@@ -171,7 +171,7 @@ async def test_networks(dns: MemoryResolver) -> None:
     assert not dns.asked
 
 
-async def test_a_name_of_helo_counts_if_it_leads_back(dns: MemoryResolver) -> None:
+async def test_a_name_of_helo_counts_if_it_resolves_back(dns: MemoryResolver) -> None:
     exemption = Exemption("x", hosts=("*.forwarder.test",))
     assert not await holds(exemption, WAY, dns)
     dns.a_records["relay.forwarder.test"] = ["192.0.2.8"]
@@ -180,7 +180,7 @@ async def test_a_name_of_helo_counts_if_it_leads_back(dns: MemoryResolver) -> No
     assert await holds(exemption, WAY, dns)
 
 
-async def test_a_ptr_name_counts_if_it_leads_back(dns: MemoryResolver) -> None:
+async def test_a_ptr_name_counts_if_it_resolves_back(dns: MemoryResolver) -> None:
     exemption = Exemption("x", hosts=("*.forwarder.test",))
     way = replace(WAY, peer=ip_address("2001:db8::7"), helo="[192.0.2.7]")
     dns.ptr_records["2001:db8::7"] = ["other.test", "a.forwarder.test"]
@@ -251,5 +251,5 @@ async def test_all_conditions_must_hold(dns: MemoryResolver) -> None:
         (Exemption("x", lists=("a.test",), hosts=("b.test",)), "mailing_list"),
     ],
 )
-def test_what_reports_call_it(exemption: Exemption, kind: str) -> None:
+def test_names_in_reports(exemption: Exemption, kind: str) -> None:
     assert exemption.kind == kind

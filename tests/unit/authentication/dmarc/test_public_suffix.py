@@ -26,12 +26,12 @@ def test_the_suffix_and_one_label_more(domain: str, organizational: str) -> None
     assert shipped().organizational_domain(domain) == organizational
 
 
-def test_who_is_a_suffix() -> None:
+def test_public_suffixes() -> None:
     assert shipped().is_public("co.uk")
     assert not shipped().is_public("example.co.uk")
 
 
-def test_the_list_is_read_once_and_not_before_somebody_asks() -> None:
+def test_the_list_is_read_once_at_its_first_use() -> None:
     class Counting:
         read = 0
 

@@ -73,7 +73,7 @@ def test_the_policy_of_subdomains(tags: str, existing: str, missing: str) -> Non
 @pytest.mark.parametrize("broken", ["p=rejec", "p=", "p=reject; sp=no", "p=reject; np=none none", "p=none; p=reject"])
 def test_a_malformed_policy_is_not_applied(broken: str) -> None:
     assert "malformed" in parsed(f"v=DMARC1; {broken}").problem
-    # RFC 9989 §4.10.1: with an address for reports, it is as if it said p=none.
+    # RFC 9989 §4.10.1: with an address for reports, it counts as p=none.
     reporting = parsed(f"v=DMARC1; {broken}; rua=mailto:a@example.com")
     assert reporting.problem == ""
     assert (reporting.p, reporting.sp, reporting.np) == (Policy.NONE, None, None)
@@ -87,7 +87,7 @@ def test_a_malformed_policy_is_not_applied(broken: str) -> None:
         "ri=1 day", "rua=nonsense", "rua=mailto:", "=", "==", "\x00", "unknown=tag", "ünknown=tag", "p", ";;;",
     ],
 )  # fmt: skip
-def test_what_else_is_malformed_counts_as_absent(broken: str) -> None:
+def test_other_malformed_tags_count_as_absent(broken: str) -> None:
     assert parsed(f"v=DMARC1; p=reject; {broken}") == parsed("v=DMARC1; p=reject")
 
 

@@ -1,4 +1,4 @@
-"""What an administrator sees of mailboxes."""
+"""The administrator's view of mailboxes."""
 
 from __future__ import annotations
 

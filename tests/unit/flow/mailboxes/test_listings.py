@@ -46,7 +46,7 @@ async def taken(listings: Listings, acme: Home) -> Listing:
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, acme: Home) -> list[str]:
-    """What is asked of the store from now on."""
+    """The calls of the store from now on."""
     asked: list[str] = []
     messages = acme.db.messages
     listing, changes = messages.listing, messages.changes

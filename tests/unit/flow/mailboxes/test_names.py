@@ -75,7 +75,7 @@ async def test_create_needs_the_right_above(scene: Scene) -> None:
     assert "Sent/2024/May" not in await scene.names.subscriptions(scene.ann)
 
 
-async def test_what_is_created_below_a_shared_mailbox_is_its_owners(scene: Scene) -> None:
+async def test_a_mailbox_created_below_a_shared_one_belongs_to_its_owner(scene: Scene) -> None:
     await scene.names.create(scene.ann, "Shared/Archive/2024")
     assert "Archive/2024" in await scene.owned(scene.bob)
     assert "Shared/Archive/2024" not in await scene.owned(scene.ann)

@@ -38,7 +38,7 @@ async def test_the_owner_has_all_rights(acme: Home) -> None:
     assert await resolver.place(user(acme), "New") == Place(acme.tenant, acme.account.id, "New", ALL_RIGHTS)
 
 
-async def test_nothing_leads_to_mailboxes_of_others(acme: Home) -> None:
+async def test_nothing_gives_access_to_mailboxes_of_others(acme: Home) -> None:
     quarantine = await acme.db.mailboxes.create(acme.tenant, None, "Quarantine")
     bob = await acme.db.accounts.add(acme.tenant, "bob@acme.test", "-")
     [his] = [box for box in await acme.db.mailboxes.all(acme.tenant, bob.id) if box.name == "INBOX"]

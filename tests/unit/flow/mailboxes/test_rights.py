@@ -1,4 +1,4 @@
-"""Which flags rights allow a user to change (RFC 4314 §2.1, §4)."""
+"""Flags that rights allow a user to change (RFC 4314 §2.1, §4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What SEARCH compares."""
+"""Text comparison of SEARCH."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def view(count: int) -> Contents:
 
 
 async def turns_during(work: asyncio.Task[object]) -> int:
-    """How often others get their turn while it runs."""
+    """The number of turns of other tasks while it runs."""
     turns = 0
     while not work.done():
         await asyncio.sleep(0)

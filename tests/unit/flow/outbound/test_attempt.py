@@ -188,7 +188,7 @@ async def test_helo_follows_a_refused_ehlo_only_where_tls_is_not_required() -> N
 
 
 @pytest.mark.parametrize("greeting", ["421 4.3.2 Busy", "554 5.3.2 No service"])
-async def test_a_greeting_that_refuses_leads_to_the_next_host(greeting: str) -> None:
+async def test_a_greeting_that_refuses_moves_on_to_the_next_host(greeting: str) -> None:
     async with remote(RemoteSmtp({"greeting": greeting})) as bad, remote(RemoteSmtp(), "127.0.0.2", bad.port) as good:
         dns = MemoryResolver()
         dns.a_records = {"bad.test": ["127.0.0.1"], "good.test": ["127.0.0.2"]}

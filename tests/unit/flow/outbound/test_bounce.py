@@ -145,7 +145,7 @@ async def test_a_notification_that_is_deferred_is_tried_again(here: Here) -> Non
     assert await here.received() == []
 
 
-async def test_a_sender_that_is_gone_gets_none_and_the_log_says_so(here: Here) -> None:
+async def test_a_sender_that_is_gone_gets_none_and_the_log_reports_it(here: Here) -> None:
     await here.fail(here.job(sender="gone@acme.test"))
     (event,) = [fields for _, name, fields in here.log.events if name == "notification_dropped"]
     assert event["job"] == "job1" and event["why"].startswith("550")

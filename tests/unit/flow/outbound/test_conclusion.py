@@ -1,4 +1,4 @@
-"""What follows from an outcome: hooks, notifications, the list of suppressed addresses."""
+"""Consequences of an outcome: hooks, notifications, the list of suppressed addresses."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ async def test_a_circuit_opens_a_probe_fails_and_another_closes_it() -> None:
     world.clock.advance(61)
     await world.turn()
     probes = [each for each in world.queue.finished[4:] if each.counts]
-    assert len(probes) == 1, "one probe, in vain: the others wait"
+    assert len(probes) == 1, "one failed probe: the others wait"
 
     async with remote(RemoteSmtp(), port=port) as server:
         world.clock.advance(121)

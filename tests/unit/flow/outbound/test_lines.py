@@ -17,7 +17,7 @@ async def _wait(lines: Lines, name: str, turn: tuple[str, str], order: list[str]
         await asyncio.sleep(0)
         lines.leave("mx", ONE)
     else:
-        order.append(f"{name} put off")
+        order.append(f"{name} deferred")
 
 
 async def test_tenants_and_classes_take_turns() -> None:
@@ -77,7 +77,7 @@ async def test_one_that_gave_up_waiting_is_passed_over() -> None:
     assert order == ["1", "2"]
 
 
-async def test_a_connection_given_to_one_that_is_cancelled_at_that_moment_goes_on() -> None:
+async def test_a_connection_given_to_one_that_is_cancelled_at_that_moment_continues() -> None:
     lines, order = Lines(FakeClock(), Places(20)), list[str]()
     await lines.enter("mx", ONE, ("a", "bulk"))
     tasks = [asyncio.create_task(_wait(lines, str(number), ("a", "bulk"), order)) for number in range(2)]

@@ -1,4 +1,4 @@
-"""Connections to sets of MX hosts that attempts use at one time."""
+"""Connections to sets of MX hosts that attempts use."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_all_separators_are_read(separator: str) -> None:
     assert srs.original(Address(f"SRS0{separator}{local[5:]}", "first.test")) == ANN
 
 
-def test_what_we_did_not_write_is_refused() -> None:
+def test_a_foreign_rewritten_address_is_refused() -> None:
     srs = made()
     local = rewritten(srs, ANN).local
     forged = [
@@ -107,7 +107,7 @@ def test_a_sender_that_is_too_long_is_not_rewritten() -> None:
     assert made().rewritten(Address("SRS1=x", "second.test"), "third.test") is None
 
 
-def test_which_addresses_are_looked_at() -> None:
+def test_the_addresses_that_are_looked_up() -> None:
     for local in ("SRS0=x", "srs1+y", "Srs0-z"):
         assert Srs.is_rewritten(Address(local, "first.test"))
     for local in ("ann", "srs", "srs0", "srs2=x", "xsrs0=y"):

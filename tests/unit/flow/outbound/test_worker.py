@@ -58,7 +58,7 @@ async def test_a_busy_destination_is_not_claimed_faster_than_it_takes_mail() -> 
     async with running(world):
         await until(lambda: len(world.queue.done) == 3000)
 
-    assert len(world.queue.finished) == 3000, "no job was put off"
+    assert len(world.queue.finished) == 3000, "no job was deferred"
 
 
 async def test_a_busy_worker_does_not_claim_for_each_new_job() -> None:

@@ -69,7 +69,7 @@ async def test_a_mixed_message_is_split(here: World) -> None:
     assert await here.jobs("umbra") == []
 
 
-async def test_who_is_not_logged_in_relays_nothing(here: World) -> None:
+async def test_a_client_without_a_login_relays_nothing(here: World) -> None:
     assert words(await here.receive([FAR], sender=ANN)) == ["550 5.7.1 Relaying denied"]
     assert await here.jobs() == []
 
@@ -156,7 +156,7 @@ async def test_a_notification_has_the_null_reverse_path(here: World) -> None:
     assert job.job.sender == ""
 
 
-async def test_what_is_held_is_not_due_before_its_release(here: World) -> None:
+async def test_a_held_message_is_not_due_before_its_release(here: World) -> None:
     assert words(await here.submit([FAR], params={"HOLDFOR": "3600"})) == ["250 2.0.0 OK"]
     (job,) = await here.jobs()
     assert 3500 < job.job.not_before - job.job.created_at <= 3600
@@ -265,7 +265,7 @@ async def test_mail_in_the_name_of_a_shared_inbox_leaves_a_copy_and_an_event(her
     assert [job.job.shared_inbox for job in await here.jobs()] == ([inbox] if to == FAR else [])
 
 
-async def test_who_is_no_member_sends_nothing_in_its_name(here: World) -> None:
+async def test_only_members_send_in_the_name_of_a_shared_inbox(here: World) -> None:
     await shared_inbox(here, BOB)
     refused = ["553 5.7.1 ann@acme.test may not send as sales@acme.test"]
     assert words(await here.submit([FAR], sender="sales@acme.test")) == refused

@@ -1,4 +1,4 @@
-"""What a domain's records follow from: its keys, the certificate, the ports."""
+"""Inputs of a domain's records: its keys, the certificate, the ports."""
 
 from __future__ import annotations
 

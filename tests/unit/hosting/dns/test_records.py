@@ -1,4 +1,4 @@
-"""Which records a domain needs, and the zone file that they make."""
+"""The records that a domain needs, and their zone file."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_dmarc_asks_for_more_once_mail_is_signed() -> None:
     ]
     waiting = replace(NEEDS, keys=NEEDS.keys[1:], reports="reports@other.example")
     assert values(waiting, "dmarc")[0][2] == "v=DMARC1; p=none; rua=mailto:reports@other.example"
-    # RFC 9990 §4: who gets reports about others has to say that he wants them.
+    # RFC 9990 §4: a receiver of reports about other domains must consent.
     assert values(waiting, "dmarc")[1] == (f"{NEEDS.domain}._report._dmarc.other.example", "TXT", "v=DMARC1;")
     assert values(waiting, "tls-rpt")[0][2] == "v=TLSRPTv1; rua=mailto:reports@other.example"
 

@@ -164,7 +164,7 @@ async def test_a_record_that_is_not_this_key_activates_nothing(world: KeyWorld, 
         await rotation.look()
         world.clock.advance(60)
     assert await world.states() == {row.selector: "pending", other[0].selector: "pending"}
-    # Told once, not each time.
+    # Logged once, not each time.
     (told,) = world.log.named("dkim_record_wrong")
     assert told["name"] == f"{row.selector}._domainkey.acme.test"
     assert told["shows"] == ("ambiguous" if shown == "two records" else "other")
@@ -205,7 +205,7 @@ async def test_a_key_that_the_operator_retired_meanwhile_stays_retired(world: Ke
     assert await world.states() == {row.selector: "retired"}
 
 
-async def test_who_waits_for_long_is_asked_about_less_often(world: KeyWorld) -> None:
+async def test_a_key_that_waits_for_long_is_checked_less_often(world: KeyWorld) -> None:
     (row,) = await world.prepare("ed25519")
     rotation = world.rotation()
 

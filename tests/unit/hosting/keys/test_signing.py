@@ -1,4 +1,4 @@
-"""Which keys sign for whom."""
+"""The keys that sign for a domain."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_key_that_is_not_active_never_signs(state: DkimKeyState) -> None
     assert await selectors(keyring(WITH_KEY, row("a", NEW_RSA, state))) == [("s1", "has_domain")]
 
 
-async def test_the_field_goes_on_until_the_table_has_an_active_key_of_its_algorithm() -> None:
+async def test_the_field_continues_until_the_table_has_an_active_key_of_its_algorithm() -> None:
     assert await selectors(keyring(WITH_KEY, row("e", ED25519))) == [("s1", "has_domain"), ("e", "dkim_key")]
     replaced = keyring(WITH_KEY, row("e", ED25519), row("r", NEW_RSA))
     assert await selectors(replaced) == [("r", "dkim_key"), ("e", "dkim_key")]

@@ -1,4 +1,4 @@
-"""What an operator is told about a domain's keys."""
+"""States of a domain's keys for an operator."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_a_domain_without_keys() -> None:
     assert states() == {}
 
 
-def test_a_pending_key_wants_its_record() -> None:
+def test_the_next_step_of_a_pending_key() -> None:
     found = states(row("new", "pending", created_at=5.0))["new"]
     assert (found.state, found.created_at, found.following) == (
         "pending", 5.0, "publish its record (inbox domain dkim show acme.test new)",
     )  # fmt: skip
 
 
-def test_an_active_key_wants_nothing() -> None:
+def test_an_active_key_has_no_next_step() -> None:
     found = states(row("now", "active", activated_at=5.0), row("ed", "active", "ed25519"))
     assert [one.following for one in found.values()] == ["", ""]
 

@@ -143,7 +143,7 @@ async def test_the_cap_holds_for_the_day_in_however_many_runs(db: SqliteDatabase
     assert [len(one.mails) for one in other] == [1, 1, 0, 0], "another day has its own"
 
 
-async def test_what_is_too_large_counts_for_nothing(db: SqliteDatabase) -> None:
+async def test_a_report_that_is_too_large_does_not_count(db: SqliteDatabase) -> None:
     await observe(db, (asking("a.test", "mailto:small@a.test!1k,mailto:large@a.test!1m"), 1))
     (one,) = await prepared(reporting(db, MemoryResolver(), total=1))
     assert to(one) == ["large@a.test"]

@@ -128,7 +128,7 @@ async def test_it_writes_by_itself(db: SqliteDatabase, ledger: FeedbackLedger, w
     assert await observed(db) == [(SEEN, 1)]
 
 
-async def test_what_the_database_cannot_take_waits(
+async def test_counts_wait_while_the_database_does_not_answer(
     db: SqliteDatabase, ledger: FeedbackLedger, weak: Weak, log: MemoryLog
 ) -> None:
     weak.raises = [None, StoreUnavailable("gone"), StoreUnavailable("gone")]
@@ -142,12 +142,14 @@ async def test_what_the_database_cannot_take_waits(
     found = await observed(db)
     assert sum(count for _, count in found) == BATCH * 2 + 2
     assert len(found) == BATCH * 2 + 1
-    assert len(log.named("feedback_waits")) == 1, "an outage is told once"
+    assert len(log.named("feedback_waits")) == 1, "an outage is logged once"
     await ledger.close()
     assert log.errors == []
 
 
-async def test_what_waits_is_bounded(db: SqliteDatabase, ledger: FeedbackLedger, weak: Weak, log: MemoryLog) -> None:
+async def test_waiting_counts_are_bounded(
+    db: SqliteDatabase, ledger: FeedbackLedger, weak: Weak, log: MemoryLog
+) -> None:
     weak.raises = [StoreUnavailable("gone")]
     for one in many(2999):
         ledger.observe(one)
@@ -160,7 +162,7 @@ async def test_what_waits_is_bounded(db: SqliteDatabase, ledger: FeedbackLedger,
     assert sum(count for _, count in await observed(db)) == 3001
 
 
-async def test_what_came_meanwhile_has_the_room(ledger: FeedbackLedger, weak: Weak, log: MemoryLog) -> None:
+async def test_newer_counts_have_the_room(ledger: FeedbackLedger, weak: Weak, log: MemoryLog) -> None:
     class Gone(Weak):
         async def count(self, observations: Sequence[ObservationCount]) -> None:
             for one in many(2000, first=10_000):
@@ -184,7 +186,7 @@ async def test_counts_that_are_lost_at_the_end_are_reported(ledger: FeedbackLedg
     assert log.named("feedback_lost") == [{"observations": 7}]
 
 
-async def test_what_the_database_refuses_does_not_block_the_rest(
+async def test_a_refused_count_does_not_block_the_others(
     db: SqliteDatabase, ledger: FeedbackLedger, weak: Weak, log: MemoryLog
 ) -> None:
     weak.raises = [StoreError("no such table")]
@@ -203,7 +205,7 @@ async def test_an_endless_record_is_not_kept(db: SqliteDatabase, ledger: Feedbac
     assert len(log.named("feedback_dropped")) == 1
 
 
-async def test_what_cannot_be_written_is_not_counted(
+async def test_counts_that_cannot_be_written_are_dropped(
     db: SqliteDatabase, ledger: FeedbackLedger, log: MemoryLog
 ) -> None:
     ledger.observe(replace(SEEN, dkim=(("\udc80.test", "s", "fail"),)))

@@ -1,4 +1,4 @@
-"""What a policy makes of a result."""
+"""The policy's action for a result."""
 
 from __future__ import annotations
 
@@ -59,6 +59,6 @@ def test_a_method_may_have_its_own_code_for_a_deferral() -> None:
 
 
 @pytest.mark.parametrize("written", ["refuse", {"score": 1000}, {"scores": 1}, 3, None, {}])
-def test_what_is_no_action_is_a_mistake(written: object) -> None:
+def test_an_invalid_action_is_a_mistake(written: object) -> None:
     with pytest.raises(ValidationError):
         ADAPTER.validate_python(written)

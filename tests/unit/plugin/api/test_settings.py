@@ -38,6 +38,6 @@ def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
         ({"file": "/dev/null"}, "/dev/null is empty"),
     ],
 )
-def test_what_is_no_secret(value: object, why: str) -> None:
+def test_invalid_secrets(value: object, why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         Settings.model_validate({"password": value})

@@ -79,7 +79,7 @@ async def test_a_value_comes_back_as_it_was(table: TenantTable, value: Any) -> N
 
 
 @pytest.mark.parametrize("value", [None, object(), {1: 2}, {"a": {1, 2}}, [b"", 1j], 3 + 0j])
-async def test_what_does_not_come_back_is_refused(table: TenantTable, value: Any) -> None:
+async def test_a_value_that_does_not_survive_encoding_is_refused(table: TenantTable, value: Any) -> None:
     with pytest.raises(TypeError):
         await table.put("k", value)
     assert await table.count() == 0
@@ -199,7 +199,7 @@ async def test_a_shareable_plugin_remembers_nothing() -> None:
 
 
 @pytest.mark.parametrize("on_error", ["defer", "accept"])
-async def test_a_database_that_fails_leads_to_on_error(on_error: str) -> None:
+async def test_a_database_that_fails_has_the_outcome_of_on_error(on_error: str) -> None:
     test = PluginTest(Counting, {"on_error": on_error}, errors="outcome")
     test.state.fails = StoreUnavailable("gone")
     assert isinstance(await said(test), Defer if on_error == "defer" else Accept)
@@ -220,7 +220,7 @@ class Hanging(MemoryPluginState):
         await asyncio.Event().wait()
 
 
-async def test_a_database_that_does_not_answer_leads_to_on_error() -> None:
+async def test_a_database_that_does_not_answer_has_the_outcome_of_on_error() -> None:
     test = PluginTest(Counting, {"on_error": "accept", "timeout": 0.05}, errors="outcome")
     test.instances = Instances(replace(test.services, table=Tables(Hanging(), test.clock)), Guard())
     test.dispatcher = Dispatcher(test.instances, Guard(), test.clock, test.log)
@@ -229,7 +229,7 @@ async def test_a_database_that_does_not_answer_leads_to_on_error() -> None:
     assert outcome.trace.status is Status.LATE
 
 
-async def test_an_entry_that_is_damaged_leads_to_on_error() -> None:
+async def test_an_entry_that_is_damaged_has_the_outcome_of_on_error() -> None:
     test = PluginTest(Counting, {"on_error": "accept"}, errors="outcome")
     await test.data()
     test.state.entries["demo", "counting", "seen", "messages"] = Entry(b"\xc1")

@@ -1,4 +1,4 @@
-"""What a plugin's class may contain, and what is said of the rest."""
+"""Attributes of a plugin's class, and the errors for others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOOK = "    @hookimpl\n    def data(self, tx): pass\n"
 
 
 def why(body: str, base: str = "(Plugin)") -> str:
-    """What the loader says of a class with this body and a hook."""
+    """The loader's error for a class with this body and a hook."""
     module = ModuleType("attributes_under_test")
     sys.modules[module.__name__] = module
     exec(f"{HEAD}class P{base}:\n{HOOK}    {body}\n", module.__dict__)
@@ -86,7 +86,7 @@ def test_mistakes_in_a_class(body: str, said: str) -> None:
     assert why(body) == said
 
 
-def test_a_class_of_another_base_is_told_how_to_change() -> None:
+def test_the_error_for_another_base_class_names_the_change() -> None:
     advice = "a plugin derives from Plugin: write class P(Plugin), and import Plugin from inbox.plugin"
     assert why("on_eror = 1", base="") == advice
     assert why("pass", base="(dict)") == advice.replace("(Plugin)", "(dict, Plugin)")
@@ -100,7 +100,7 @@ def test_a_class_without_a_hook_is_refused() -> None:
         load(Idle)
 
 
-def test_what_a_plugin_inherits_is_checked_and_used() -> None:
+def test_inherited_attributes_are_checked_and_used() -> None:
     class Clock:
         ticks = 3
 

@@ -101,7 +101,7 @@ async def test_the_strictest_verdict_wins(what: dict[str, str], verdict: object,
 async def test_a_reject_ends_the_stage() -> None:
     outcome = await Engine(BOTH, says(a="reject", b="score", c="score")).data()
     assert [trace.status for trace in outcome.traces] == [Status.DONE, Status.SKIPPED, Status.SKIPPED]
-    assert outcome.traces[1].why == "a had settled it"
+    assert outcome.traces[1].why == "a had already decided"
     assert outcome.tally.scores == ()
 
 
@@ -121,7 +121,7 @@ class WaitsAlways(Plugin):
         return AddHeader("X-Later", "1")
 
 
-async def test_who_is_always_asked_writes_on_what_is_settled() -> None:
+async def test_an_always_plugin_edits_a_decided_message() -> None:
     plugins = {**BOTH, "writes": WritesAlways, "later": WaitsAlways}
     outcome = await Engine(plugins, "plugins: {a: {say: reject}, b: {say: score}, writes: {}, later: {}}").data()
     assert [(trace.entry.name, trace.status) for trace in outcome.traces] == [
@@ -131,7 +131,7 @@ async def test_who_is_always_asked_writes_on_what_is_settled() -> None:
 
 
 class Least(SaysLater):
-    """Waits for what never comes, if it is told to say nothing; removes a field in any case."""
+    """Waits forever if it is to give no answer; removes a field in any case."""
 
     def at_least(self, tx: Transaction) -> list[DeleteHeader]:
         assert tx.id == "t"
@@ -165,7 +165,7 @@ class LeastFails(Least):
 
 
 @pytest.mark.parametrize("text", ["plugins: {a: {say: reject}, x: {}}", "plugins: {c: {say: reject}, x: {}}"])
-async def test_what_a_plugin_does_at_least_is_done_to_what_is_settled(text: str) -> None:
+async def test_at_least_edits_apply_to_a_decided_message(text: str) -> None:
     """Whether it was not called, or was waiting beside the one who refused."""
     outcome = await Engine({**BOTH, "x": Least}, text).data()
     assert (outcome.verdict, outcome.edits) == (Reject(text="no"), (DeleteHeader("X-Forged"),))
@@ -174,7 +174,7 @@ async def test_what_a_plugin_does_at_least_is_done_to_what_is_settled(text: str)
 
 
 @pytest.mark.parametrize(("say", "status"), [("nothing", Status.FAILED), ("score", Status.NONSENSE)])
-async def test_what_a_plugin_does_at_least_is_done_when_it_fails(say: str, status: Status) -> None:
+async def test_at_least_edits_apply_when_the_plugin_fails(say: str, status: Status) -> None:
     engine = Engine({"x": LeastOnError}, f"plugins: {{x: {{say: {say}}}}}", failures=1)
     for expected in (status, Status.BROKEN):
         outcome = await engine.data()
@@ -182,7 +182,7 @@ async def test_what_a_plugin_does_at_least_is_done_when_it_fails(say: str, statu
         assert outcome.traces[0].status is expected
 
 
-async def test_what_is_done_at_least_is_not_done_twice_nor_in_shadow_mode() -> None:
+async def test_at_least_edits_apply_neither_twice_nor_in_shadow_mode() -> None:
     outcome = await Engine({"x": Least}, says(x="score")).data()
     assert outcome.edits == (DeleteHeader("X-Forged"), AddHeader("X-A", "1"))
     outcome = await Engine({**BOTH, "x": Least}, "plugins: {a: {say: reject}, x: {mode: shadow}}").data()
@@ -192,7 +192,7 @@ async def test_what_is_done_at_least_is_not_done_twice_nor_in_shadow_mode() -> N
 @pytest.mark.parametrize(
     ("plugin", "why"), [(LeastRefuses, "where it may only return edits"), (LeastFails, "KeyError")]
 )
-async def test_who_fails_at_the_least_is_named(plugin: type, why: str) -> None:
+async def test_a_plugin_whose_at_least_fails_is_named(plugin: type, why: str) -> None:
     engine = Engine({**BOTH, "x": plugin}, "plugins: {a: {say: reject}, x: {}}")
     outcome = await engine.data()
     assert (outcome.decided_by, outcome.edits, outcome.traces[-1].opinions) == ("a", (), ())
@@ -277,7 +277,7 @@ async def test_whatever_a_plugin_raises_becomes_its_outcome(how: str) -> None:
     assert len(engine.log.named("plugin_failed")) == 2
 
 
-async def test_what_a_plugin_foresaw_is_logged_without_a_traceback_and_counted() -> None:
+async def test_an_expected_error_is_logged_without_a_traceback_and_counted() -> None:
     engine = Engine({"bad": Raises}, "plugins: {bad: {how: foreseen}}")
     assert engine.instances.failing() == []
     await engine.data()
@@ -572,7 +572,7 @@ async def test_tenants_that_are_judged_at_once_share_one_call() -> None:
     assert not memo.underway
 
 
-async def test_what_failed_for_one_tenant_is_asked_anew_for_the_others() -> None:
+async def test_a_hook_that_failed_for_one_tenant_is_called_again_for_the_others() -> None:
     memo = Memo()
     Slow._fails = 1
     outcomes = await judged_at_once(Engine({"slow": Slow}), 3, memo)

@@ -296,7 +296,7 @@ async def test_a_policy_is_taken_up_when_asked(world: World) -> None:
     assert problem.startswith(f"{path}:1:7: mode")
 
 
-async def test_a_mistake_that_a_reload_found_is_gone_when_its_file_is_mended(world: World) -> None:
+async def test_a_mistake_that_a_reload_found_disappears_when_its_file_is_corrected(world: World) -> None:
     world.live.open()
     acme = world.write("tenants/acme.yaml", "mode: x")
     umbrella = world.write("tenants/umbrella.yaml", "mode: y\nplugins: 1")
@@ -384,7 +384,7 @@ async def test_the_folders_are_watched(world: World, monkeypatch: pytest.MonkeyP
     await asyncio.wait([watching])
 
 
-async def test_a_folder_that_is_replaced_is_read_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_folder_that_is_replaced_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inbox.plugin.engine.live.LOOK_MS", 50)
     monkeypatch.setattr("inbox.plugin.engine.live.RETRY_SECONDS", 0)
     world.write("tenants/gone.yaml", "mode: shadow")
@@ -409,7 +409,7 @@ async def test_a_folder_that_is_replaced_is_read_anew(world: World, monkeypatch:
     assert world.live.current.effective("new").mode == "shadow"
 
 
-async def test_what_is_no_file_is_no_policy_and_holds_up_nobody(world: World) -> None:
+async def test_a_pipe_is_not_a_policy_and_blocks_nothing(world: World) -> None:
     world.live.open()
     os.mkfifo(world.policies / "tenants" / "pipe.yaml")
     (world.policies / "tenants" / "folder.yaml").mkdir()
@@ -449,9 +449,7 @@ async def test_an_empty_file_says_nothing(world: World) -> None:
     assert world.live.last_error is None
 
 
-async def test_a_file_system_that_does_not_answer_holds_up_nobody(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_system_that_does_not_answer_blocks_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     path = world.write("tenants/acme.yaml", "mode: shadow")
     world.live.open()
     asked, answers = threading.Event(), threading.Event()

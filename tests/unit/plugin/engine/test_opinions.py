@@ -1,4 +1,4 @@
-"""What may be said where, and what would do harm."""
+"""Valid answers for each stage, and harmful ones."""
 
 from __future__ import annotations
 

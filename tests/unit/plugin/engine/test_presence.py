@@ -21,7 +21,7 @@ def test_a_file_counts_as_removed_after_a_while(tmp_path: Path) -> None:
     assert presence.note(["default.yaml", "tenants/acme.yaml"]) == ["default.yaml"]
     assert presence.removed() == []
     now[0] = REMOVED_SECONDS
-    assert presence.note(["tenants/acme.yaml"]) == []  # To be missing once more does not begin anew.
+    assert presence.note(["tenants/acme.yaml"]) == []  # A second report does not restart the period.
     assert presence.removed() == ["tenants/acme.yaml"]
     assert presence.removed() == []
 

@@ -83,7 +83,7 @@ def test_options_of_pluggy_that_mean_nothing_here_are_refused() -> None:
         make(source)
 
 
-def test_what_a_plugin_says_of_itself() -> None:
+def test_the_description_of_a_plugin() -> None:
     source = f"""{HEAD}
 __version__ = "7"
 class Settings(PluginSettings):
@@ -178,7 +178,7 @@ def test_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_an_import_that_does_not_end_holds_up_nobody_else(tmp_path: Path) -> None:
+def test_an_import_that_does_not_end_blocks_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "endless.py").write_text("while True:\n    try:\n        pass\n    except Exception:\n        pass\n")
     (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt\n")
     (tmp_path / "good.py").write_text(GOOD)
@@ -190,7 +190,7 @@ def test_an_import_that_does_not_end_holds_up_nobody_else(tmp_path: Path) -> Non
     assert [thread.name for thread in threading.enumerate() if thread.name == "plugin-import"] == []
 
 
-def test_what_is_no_file_is_no_plugin(tmp_path: Path) -> None:
+def test_a_pipe_is_not_a_plugin(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.py")
     (tmp_path / "folder.py").mkdir()
     (tmp_path / "device.py").symlink_to("/dev/zero")
@@ -200,7 +200,7 @@ def test_what_is_no_file_is_no_plugin(tmp_path: Path) -> None:
 
 
 def install(site: Path, version: str, source: str = GOOD) -> None:
-    """What pip leaves of a package with a plugin."""
+    """The files of an installed package with a plugin."""
     (site / "later_plugin.py").write_text(source)
     for old in site.glob("later-*.dist-info"):
         shutil.rmtree(old)
@@ -210,7 +210,7 @@ def install(site: Path, version: str, source: str = GOOD) -> None:
     (info / "entry_points.txt").write_text("[inbox.plugins]\nlater = later_plugin\n")
 
 
-def test_a_package_that_is_installed_later_is_found_when_asked_anew(
+def test_a_package_that_is_installed_later_is_found_when_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)

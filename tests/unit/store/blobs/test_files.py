@@ -1,4 +1,4 @@
-"""What blocks: batches of blobs as files."""
+"""Blocking part of the local store: batches of blobs as files."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_folder_that_fails_takes_its_blobs_with_it(
     assert [type(piece.error) for piece in pieces] == [StoreUnavailable, type(None)]
 
 
-def test_a_file_system_that_became_read_only_is_told(
+def test_a_file_system_that_became_read_only_is_reported(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = f"{tmp_path}/msg"

@@ -1,4 +1,4 @@
-"""What only the local blob store does: files, fsync, full disks."""
+"""Behaviour of the local blob store alone: files, fsync, full disks."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
     await blobs.close()
 
 
-async def test_a_folder_that_somebody_tidied_away_is_made_again(tmp_path: Path) -> None:
+async def test_a_removed_folder_is_created_again(tmp_path: Path) -> None:
     blobs = await opened(tmp_path)
     await blobs.put("msg/o/m/1.eml", MemoryContent(b"x"))
     (tmp_path / "msg/o/m/1.eml").unlink()

@@ -1,4 +1,4 @@
-"""What only the S3 store does: errors of the network and of the service."""
+"""Behaviour of the S3 store alone: errors of the network and of the service."""
 
 from __future__ import annotations
 

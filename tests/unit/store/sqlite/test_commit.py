@@ -45,7 +45,7 @@ def add(committer: Committer, word: str) -> None:
 
 
 def after_a_crash(tmp_path: Path) -> list[str]:
-    """What a new process finds in the files as they are now: nothing of what is open is asked."""
+    """The rows that a new process finds in the files now, without using the open connection."""
     for name in ("words.db", "words.db-wal"):
         shutil.copy(tmp_path / name, tmp_path / f"crashed-{name}")
     (tmp_path / "crashed-words.db-wal").rename(tmp_path / "crashed.db-wal")
@@ -56,7 +56,7 @@ def after_a_crash(tmp_path: Path) -> list[str]:
     return words
 
 
-def test_what_is_in_the_log_stays_and_what_comes_goes_into_it(committer: Committer, log: Path, tmp_path: Path) -> None:
+def test_the_log_keeps_its_frames_and_takes_new_ones(committer: Committer, log: Path, tmp_path: Path) -> None:
     add(committer, "before")
     committer.reserve_log()
     assert log.stat().st_size == LOG_OCTETS
@@ -153,7 +153,7 @@ def test_a_turn_that_cannot_be_had_is_an_error_of_every_caller(
     assert all(isinstance(job.error, StoreUnavailable) for job in jobs)
 
 
-def test_a_file_that_is_not_ours_to_change_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_ours_to_change_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_path: Path, _mode: int) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 

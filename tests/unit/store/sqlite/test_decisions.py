@@ -75,9 +75,7 @@ def test_a_record_is_found_by_its_id(connection: sqlite3.Connection, where: str)
     assert [row[3].split(" (")[0] for row in plan] == ["SEARCH decision USING INDEX sqlite_autoindex_decision_1"]
 
 
-async def test_what_must_be_compared_is_read_in_pages(
-    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_compared_columns_are_read_in_pages(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of one moment, with one id for two tenants each: no record is skipped where a page ends, or shown twice."""
     monkeypatch.setattr(module, "PAGE", 7)
     records = [

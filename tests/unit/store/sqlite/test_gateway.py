@@ -49,7 +49,7 @@ async def test_concurrent_writes_share_commits_and_all_arrive(gateway: Gateway) 
     assert await gateway.read(words) == wanted
 
 
-async def test_one_piece_that_fails_does_not_harm_the_others(gateway: Gateway) -> None:
+async def test_one_failed_item_does_not_affect_the_others(gateway: Gateway) -> None:
     def failing(db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO word VALUES ('half')")
         raise NotFound("no such thing")
@@ -71,7 +71,7 @@ async def test_a_violated_constraint_is_an_error_of_its_own_caller(gateway: Gate
     assert await gateway.read(words) == {"a", "b"}
 
 
-async def test_a_full_disk_is_said_to_every_caller_and_writes_nothing(gateway: Gateway) -> None:
+async def test_a_full_disk_is_reported_to_every_caller_and_writes_nothing(gateway: Gateway) -> None:
     def bound(db: sqlite3.Connection) -> None:
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count={pages + 2}")
@@ -115,7 +115,7 @@ async def test_nothing_is_acknowledged_once_the_log_is_gone(
             await gateway.write(adding("after"))
 
 
-async def test_what_was_acknowledged_before_the_log_was_removed_is_kept(gateway: Gateway, tmp_path: Path) -> None:
+async def test_rows_acknowledged_before_the_log_was_removed_are_kept(gateway: Gateway, tmp_path: Path) -> None:
     await gateway.write(adding("before"))
     for name in ("words.db-wal", "words.db-shm"):
         (tmp_path / name).unlink()
@@ -177,7 +177,7 @@ async def test_a_reader_cannot_write(gateway: Gateway) -> None:
         await gateway.read(adding("sneaked in"))
 
 
-async def test_a_closed_gateway_says_so(tmp_path: Path, migrations: Path) -> None:
+async def test_a_closed_gateway_is_reported(tmp_path: Path, migrations: Path) -> None:
     gateway = Gateway(tmp_path / "words.db", migrations)
     with pytest.raises(StoreUnavailable):
         await gateway.write(adding("a"))

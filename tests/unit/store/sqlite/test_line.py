@@ -49,7 +49,7 @@ def test_short_work_without_end_does_not_keep_steps_out() -> None:
     assert line.take() == ["step"]
 
 
-def test_what_was_put_in_before_the_end_is_taken() -> None:
+def test_work_queued_before_the_end_is_done() -> None:
     line: Line[str] = Line()
     line.put("short")
     line.put("step", step=True)
@@ -58,7 +58,7 @@ def test_what_was_put_in_before_the_end_is_taken() -> None:
     assert line.take() == []
 
 
-def test_the_end_wakes_whoever_waits() -> None:
+def test_the_end_wakes_all_waiters() -> None:
     line: Line[str] = Line()
     taken: list[list[str]] = []
     thread = threading.Thread(target=lambda: taken.append(line.take()))

@@ -1,4 +1,4 @@
-"""What a queue worker records about its leases, as the worker process writes it."""
+"""Records of a queue worker about its leases, as the worker process writes them."""
 
 from __future__ import annotations
 

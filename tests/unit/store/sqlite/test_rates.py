@@ -83,7 +83,7 @@ async def test_a_file_that_is_lost_while_it_is_open_is_made_again_and_no_count_i
 
 
 @pytest.mark.parametrize("harm", [folder, another])
-async def test_what_must_not_be_removed_stays_and_memory_counts(
+async def test_a_file_that_must_not_be_removed_stays_and_memory_counts(
     database: SqliteDatabase, path: Path, harm: Callable[[Path], None]
 ) -> None:
     await count(database)

@@ -31,7 +31,7 @@ def waits_for(path: Path) -> bool:
     return any("->" in line and number in line for line in Path("/proc/locks").read_text().splitlines())
 
 
-def test_whoever_waits_is_next_although_the_other_asks_again_at_once(turn: Turn, tmp_path: Path) -> None:
+def test_a_waiting_process_precedes_one_that_asks_again_immediately(turn: Turn, tmp_path: Path) -> None:
     taken: list[str] = []
 
     def once() -> None:

@@ -70,7 +70,7 @@ def test_pages_are_those_of_this_round(path: Path) -> None:
 
 
 @pytest.mark.parametrize("octets", [None, b"", b"x" * 20, b"x" * 10_000, bytes(10_000)])
-def test_what_is_no_log_has_no_pages(tmp_path: Path, octets: bytes | None) -> None:
+def test_an_invalid_log_has_no_pages(tmp_path: Path, octets: bytes | None) -> None:
     found = tmp_path / "x-wal"
     if octets is not None:
         found.write_bytes(octets)

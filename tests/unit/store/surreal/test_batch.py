@@ -24,7 +24,7 @@ class Commits:
         return [ValueError(item) if item % 2 else item * 10 for item in items]
 
 
-async def test_what_comes_meanwhile_goes_together() -> None:
+async def test_calls_during_a_transaction_share_the_next_one() -> None:
     commits = Commits()
     batcher = Batcher(commits.commit, 4)
     assert await asyncio.gather(*[batcher.submit(n) for n in range(0, 20, 2)]) == [n * 10 for n in range(0, 20, 2)]

@@ -1,4 +1,4 @@
-"""Which error a failed query is."""
+"""Errors of failed queries."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ async def test_a_call_that_is_given_up_disturbs_no_other(made: Fixture) -> None:
     assert len(made.peer.connections) == 1
 
 
-async def test_what_cannot_be_sent(made: Fixture) -> None:
+async def test_frames_that_cannot_be_sent(made: Fixture) -> None:
     for value in (object(), "\ud800"):
         with pytest.raises(StoreError, match="cannot be encoded"):
             await made.link.call("echo", value)

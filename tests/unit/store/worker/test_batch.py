@@ -68,7 +68,7 @@ async def test_other_files_than_the_server_s_are_not_written_to(database: Sqlite
     assert await database.messages.entries(acme.tenant, acme.inbox) == []
 
 
-async def test_a_file_that_is_gone_is_not_made_anew(database: SqliteDatabase, acme: Home, tmp_path: Path) -> None:
+async def test_a_removed_file_is_not_created_again(database: SqliteDatabase, acme: Home, tmp_path: Path) -> None:
     identity = database._main.identity
     writer = BatchWriter(Connect(str(tmp_path / "gone.db"), identity))
     (answer,) = writer.write([rows(acme, acme.inbox)])

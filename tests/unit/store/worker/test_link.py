@@ -196,7 +196,7 @@ async def test_a_message_of_many_reads(link: Link, tmp_path: Path) -> None:
     assert (tmp_path / "1").read_bytes() == data
 
 
-async def test_the_answer_to_a_question_that_nobody_waits_for_is_not_the_next_one_s(link: Link, tmp_path: Path) -> None:
+async def test_an_abandoned_answer_is_not_given_to_the_next_question(link: Link, tmp_path: Path) -> None:
     await link.start()
     (tmp_path / "file").write_bytes(b"")
     # This one fails, the next one does not: answers that were mixed up would be seen.
@@ -317,7 +317,7 @@ def test_two_share_a_process_on_the_loop_that_the_server_runs_on(tmp_path: Path)
     assert len(list(tmp_path.glob("[0-9]*"))) == 200
 
 
-async def test_what_lies_in_the_working_directory_is_not_imported(
+async def test_modules_in_the_working_directory_are_not_imported(
     link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("msgspec", "inbox", "socket"):

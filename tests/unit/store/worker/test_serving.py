@@ -120,7 +120,7 @@ def test_a_question_that_is_longer_than_what_is_read_at_once() -> None:
         assert process.ended() == (0, b"")
 
 
-def test_what_several_ask_meanwhile_is_answered_together() -> None:
+def test_requests_during_a_batch_form_the_next_one() -> None:
     with served() as process:
         connections = [process.connect(opening)[0] for opening in (b"1", b"2")]
         # Stopped for as long as they ask: so it finds both questions at once.
@@ -144,7 +144,7 @@ def test_an_opening_that_is_refused() -> None:
         assert process.connect(b"right")[1] == b""
 
 
-def test_who_does_not_read_his_answers_keeps_nobody_waiting() -> None:
+def test_a_client_that_does_not_read_answers_blocks_no_other() -> None:
     with served() as process:
         deaf, _ = process.connect(b"")
         deaf.sendall(framed(b"x" * 1_000_000))
@@ -154,7 +154,7 @@ def test_who_does_not_read_his_answers_keeps_nobody_waiting() -> None:
         assert len(read(deaf)[0]) == 1_000_001  # All is there when the peer reads.
 
 
-def test_who_does_not_read_a_great_many_answers_loses_the_connection() -> None:
+def test_a_client_that_reads_no_answers_loses_the_connection() -> None:
     with served() as process:
         deaf, _ = process.connect(b"")
         with pytest.raises(OSError, match=r"Broken pipe|reset"):
