@@ -308,7 +308,6 @@ class Queue(Protocol):
             AlreadyExists: a job with one of these ids exists.
             ValueError: there are more than ``MOST_JOBS`` jobs.
         """
-        ...
 
     async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
         """Takes up to ``limit`` jobs that are due (at most ``MOST_JOBS``) for ``seconds`` (at most ``LONGEST_LEASE``).
@@ -318,78 +317,66 @@ class Queue(Protocol):
         took the jobs at the same moment. No two workers, in any process, hold a job at the same time. The jobs of a
         disabled tenant wait until it is enabled.
         """
-        ...
 
     async def renew(self, jobs: Sequence[QueuedJob], seconds: float) -> set[str]:
         """Makes leases end in ``seconds`` from now. Returns the ids of the jobs that their worker still holds."""
-        ...
 
     async def sending(self, sending: Sequence[Sending]) -> set[str]:
         """Records, durably, that final dots are about to be sent, and the header fields that the attempts added (at
         most ``MOST_JOBS``). Returns the ids of the jobs that their worker still holds; the others must not be sent."""
-        ...
 
     async def finish(self, finished: Sequence[Finished]) -> set[str]:
-        """Ends leases (at most ``MOST_JOBS``) in one transaction. Returns the ids of the jobs that were still held."""
-        ...
+        """Ends leases (at most ``MOST_JOBS``) in one transaction. Returns the ids of the jobs that their worker still
+        held; nothing is written about the others."""
 
     async def release_expired(self) -> int:
         """Runs one step of making jobs due again whose lease has expired, or whose wait began in the future because the
         clock was set back since. Returns how many. :meth:`lease` does this itself."""
-        ...
 
     async def get(self, tenant: str, job: str) -> QueuedJob | None: ...
 
     async def delivery(self, tenant: str, job: str) -> DeliveryRecord | None:
         """Returns the record of a delivered job."""
-        ...
 
     async def of_transaction(self, tenant: str, transaction: str) -> list[QueuedJob | DeliveryRecord]:
         """Returns the jobs and deliveries of the message that a transaction accepted, at most ``MOST_JOBS``."""
-        ...
 
     async def jobs(
         self, tenant: str | None, wanted: JobFilter = ALL, *, after: QueuedJob | None = None, limit: int = 100
     ) -> list[QueuedJob]:
-        """Returns a page of a tenant's jobs, or of all tenants', by tenant and id, that begins behind ``after``."""
-        ...
+        """Returns a page of one tenant's jobs, or (for the operator) of all tenants', by tenant and id; ``after`` is
+        the last job of the previous page."""
 
     async def pending(self, tenant: str, most: int) -> int:
-        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas."""
-        ...
+        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. SQLite reads its counters,
+        SurrealDB at most ``most`` jobs."""
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        """Counts jobs by tenant, domain and class. SQLite reads counters, SurrealDB reads all jobs."""
-        ...
+        """Counts jobs by tenant, domain and class. SQLite keeps counters, so a long queue takes no longer; SurrealDB
+        reads all jobs."""
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
         """Holds these jobs (at most ``MOST_JOBS``): no worker leases them until they are released; an attempt in
         progress continues. Returns how many of them exist. A held job does not expire."""
-        ...
 
     async def release(self, tenant: str, jobs: Sequence[str]) -> int:
         """Releases held jobs. Returns how many were held."""
-        ...
 
     async def retry(self, tenant: str, jobs: Sequence[str], lifetime: float) -> int:
         """Makes queued and dead jobs due now; they do not expire within ``lifetime`` seconds. The attempts of a dead
         job are reset to 0, and its failed recipients are pending again. Jobs that a worker has leased are left alone;
         held jobs stay held. Returns how many changed."""
-        ...
 
     async def remove(self, tenant: str, jobs: Sequence[str]) -> int:
-        """Removes jobs, also during an attempt, and messages that nothing else refers to. Returns how many jobs."""
-        ...
+        """Removes jobs in any state, with messages that nothing else refers to. Their recipients receive nothing,
+        unless an attempt has already sent the final dot. Returns how many there were."""
 
     async def forget(self, scope: Scope) -> int:
-        """Runs one step of removing the jobs in a scope; an account's are those that it submitted, or that name its
-        address as sender. Returns how many."""
-        ...
+        """Runs one step of removing the jobs of a tenant, those sent from one of its domains, or those of one of its
+        accounts (which it submitted, or which name its address as sender); returns how many."""
 
     async def forget_deliveries(self, tenant: str) -> int:
         """Runs one step of removing a tenant's delivery records; returns how many."""
-        ...
 
     async def prune(self, dead_before: float, delivered_before: float) -> int:
         """Removes jobs that died, and deliveries recorded, before these times, in steps; returns how many."""
-        ...
