@@ -24,7 +24,7 @@ JOBS = int(os.environ.get("BENCH_KILLING_JOBS", "5000"))
 RUNS = int(os.environ.get("BENCH_KILLING_RUNS", "10"))
 WORKERS = 3
 #: Long enough to read, after a kill, what the killed worker held.
-LEASE = {"SMTP_OUTBOUND_QUEUE_LEASE_SECS": "15"}
+LEASE = {"SMTP_OUTBOUND_QUEUE_LEASE_SECS": "30"}
 
 
 def run() -> list[Result]:

@@ -113,6 +113,7 @@ TITLES = {
     6533: "Internationalized Delivery Status and Disposition Notifications",
     6698: "The DNS-Based Authentication of Named Entities (DANE) Transport Layer Security (TLS) Protocol: TLSA",
     6710: "Simple Mail Transfer Protocol Extension for Message Transfer Priorities",
+    6758: "Tunneling of SMTP Message Transfer Priorities",
     6764: "Locating Services for Calendaring Extensions to WebDAV (CalDAV) and vCard Extensions to WebDAV (CardDAV)",
     6840: "Clarifications and Implementation Notes for DNS Security (DNSSEC)",
     6851: "IMAP MOVE Extension",

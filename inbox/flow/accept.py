@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from inbox.base.errors import InboxError, StoreError
+from inbox.base.errors import InboxError, KeyTaken, StoreError
 from inbox.base.limits import MAX_RECEIVED
 from inbox.flow.deliveries import Deliveries
 from inbox.flow.destinations import SENT, IntoMailbox
@@ -28,7 +29,7 @@ from inbox.flow.outbound.handover import Handover
 from inbox.flow.outbound.late_reports import LateReports
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder, whom
-from inbox.flow.replies import HEADER_TOO_LONG, LOOP, NUL_REFUSED, TROUBLE
+from inbox.flow.replies import HEADER_TOO_LONG, KEY_IN_USE, LOOP, NUL_REFUSED, TROUBLE
 from inbox.flow.shares import (
     Disposition,
     TenantShare,
@@ -59,6 +60,7 @@ from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddRecipient, Discard, DropRecipient, Quarantine, Redirect, Reject, Verdict
+from inbox.store.ports.idempotency import IdempotencyKey
 from inbox.store.ports.ingest import Accepted, Ingest
 from inbox.store.ports.messages import Placed
 
@@ -81,13 +83,31 @@ class SentCopy(msgspec.Struct, frozen=True):
     shared: SendAs | None = None
 
 
+class Authored(msgspec.Struct, frozen=True):
+    """What the author of a submitted message decides about it.
+
+    Attributes:
+        sent: the copy that the author keeps; None: the server stores none.
+        key: the author's idempotency key.
+        hides_client: Received omits the author's computer.
+    """
+
+    sent: SentCopy | None = None
+    key: IdempotencyKey | None = None
+    hides_client: bool = False
+
+
+#: Of a message from outside.
+NOT_AUTHORED: Final = Authored()
+
+
 class Incoming(msgspec.Struct, frozen=True):
     """A whole message at a door.
 
     Attributes:
         positive: the reply if the message is accepted.
         internal_date: seconds since the epoch; None: now.
-        sent: the copy that the author keeps; None: the server stores none.
+        authored: of a submitted message.
     """
 
     envelope: Envelope
@@ -95,7 +115,7 @@ class Incoming(msgspec.Struct, frozen=True):
     rules: DoorRules
     positive: Reply
     internal_date: float | None = None
-    sent: SentCopy | None = None
+    authored: Authored = NOT_AUTHORED
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -146,7 +166,7 @@ class Acceptance:
         """
         rules, content = incoming.rules, incoming.content
         message = incoming.envelope.transaction.message = Message(content)
-        shares = split(incoming.envelope, content)
+        shares = split(incoming.envelope, content, hides_client=incoming.authored.hides_client)
         nul = await holds_nul(content)
         unfit = NUL_REFUSED if nul and self._judge.refuses_nul else _unfit(message, rules)
         if unfit is not None:
@@ -167,8 +187,8 @@ class Acceptance:
                 return await self._refuse(incoming, shares, refusal)
             try:
                 shares = await self._quarantined(shares)
-                if incoming.sent is not None:
-                    shares = await self._with_sent(incoming, incoming.sent, shares)
+                if incoming.authored.sent is not None:
+                    shares = await self._with_sent(incoming, incoming.authored.sent, shares)
             except StoreError as error:
                 return await self._not_stored(incoming, shares, error)
         return await self._store(incoming, shares)
@@ -231,14 +251,19 @@ class Acceptance:
                 await self._reports.read(shares, incoming.content)
             except InboxError as error:
                 return await self._not_stored(incoming, shares, error)
-        shared = None if incoming.sent is None else incoming.sent.shared
+        sent, key = incoming.authored.sent, incoming.authored.key
+        shared = None if sent is None else sent.shared
         traced = incoming.rules.adds_trace
-        messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=traced, shared=shared)
+        messages = self._deliveries.messages(
+            tx, shares, incoming.internal_date, traced=traced, shared=shared, idempotency_key=key
+        )
         messages = tuple([self._handover.leased(message) for message in messages])
         records = self._recorder.judged(tx, shares, incoming.positive)
         try:
             # From here on the server is responsible for delivery.
-            placed = await self._ingest.accept(Accepted(messages, tuple(records)))
+            placed = await self._ingest.accept(Accepted(messages, tuple(records), key))
+        except KeyTaken as error:
+            return Answered(shares, KEY_IN_USE, [], error)
         except InboxError as error:
             return await self._not_stored(incoming, shares, error)
         self._handover.take(messages)

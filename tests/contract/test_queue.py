@@ -37,7 +37,7 @@ from inbox.store.ports.queue import (
 )
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.surreal.database import SurrealDatabase
-from inbox.store.surreal.jobs import turn_id
+from inbox.store.surreal.jobs import turn_id, turn_to_row
 from inbox.store.surreal.values import micros
 from tests.support.invariants import broken
 from tests.support.jobs import defer, deliver, ended, fail
@@ -95,7 +95,7 @@ async def jump(db: Database, clock: FakeClock, seconds: float) -> None:
             id=row["id"],
             old=[turn_id(row["turn"])] if turn else [],
             times={**times, "turn": turn or None},
-            turns=[{"id": turn}] if turn else [],
+            turns=[turn_to_row(turn)] if turn else [],
         )
 
 
@@ -616,18 +616,75 @@ async def test_the_history_keeps_the_first_and_the_last_attempts(acme: Home, job
 
 async def test_a_job_is_born_with_a_lease(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
     made, mail = job(), email(acme.tenant)
-    lease = Lease("here", made.created_at + 60.0)
+    lease = Lease("here", made.created_at, 60.0)
     await acme.db.writer.write(Indexed((IndexedMessage(mail, (), jobs=(made,), lease=lease),)))
     assert await acme.db.queue.lease("other", 10, 60.0) == []
     (leased,) = await acme.db.queue.jobs(acme.tenant)
     assert born(replace(made, not_before=made.created_at + 1), acme.tenant, mail.id, mail.blob_path, lease) is None
-    assert leased == born(made, acme.tenant, mail.id, mail.blob_path, lease)
+    known = born(made, acme.tenant, mail.id, mail.blob_path, lease)
+    assert known is not None
+    assert leased == replace(known, lease_until=leased.lease_until)
+    assert leased.lease_until == pytest.approx(made.created_at + 60.0, abs=10.0)
     # The process was killed: another one delivers it.
     await jump(acme.db, clock, 61.0)
     again = await only(acme.db.queue, "other")
     assert not await deliver(acme.db.queue, leased)
     assert await deliver(acme.db.queue, again)
     assert await acme.db.messages.blob_in_use([mail.blob_path]) == set()
+
+
+async def test_a_job_is_born_with_a_lease_by_the_databases_time(acme: Home, job: Callable[..., Job]) -> None:
+    """The machine that accepts the message is a day ahead, or behind, of SurrealDB."""
+    if isinstance(acme.db, SqliteDatabase):
+        pytest.skip("SQLite's time is the machine's")
+    for wrong in (-DAY, DAY):
+        made, mail = job(), email(acme.tenant)
+        lease = Lease("here", made.created_at + wrong, 60.0)
+        await acme.db.writer.write(Indexed((IndexedMessage(mail, (), jobs=(made,), lease=lease),)))
+        assert await acme.db.queue.lease("other", 10, 60.0) == []
+        (leased,) = await acme.db.queue.jobs(acme.tenant)
+        assert 50.0 < leased.lease_until - time.time() <= 60.0
+        assert await deliver(acme.db.queue, leased)
+
+
+async def test_a_job_that_its_worker_does_not_find_expired_is_not_due_at_once(
+    acme: Home, now: Callable[[], float], job: Callable[..., Job]
+) -> None:
+    """The worker's clock is behind the database's: without a wait it would try again and again."""
+    queue = acme.db.queue
+    await queue.enqueue(acme.tenant, await stored(acme), [job(created_at=now() - 2 * DAY, expires_at=now() - DAY)])
+    assert await defer(queue, await only(queue), 600.0)
+    assert await queue.lease("w", 10, 60.0) == []
+    (waiting,) = await queue.jobs(acme.tenant)
+    assert waiting.next_attempt_at == pytest.approx(now() + 600.0, abs=10.0)
+
+
+@pytest.mark.parametrize("moment", ["chosen", "read"])
+async def test_a_tenant_that_is_disabled_while_its_jobs_are_claimed(
+    acme: Home, other: Home, job: Callable[..., Job], moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the choice of the jobs, or (SurrealDB) after their rows were read: none of its jobs is leased."""
+    queue: Any = acme.db.queue
+    for each in (acme, other):
+        await queue.enqueue(each.tenant, await stored(each), [job()])
+    place, name = (queue._gateway, "transaction") if moment == "read" else (queue, "_choose")
+    if isinstance(acme.db, SqliteDatabase):
+        if moment == "read":
+            pytest.skip("SQLite reads and claims in one transaction")
+        place, name = queue._gateway, "read"
+    real = getattr(place, name)
+
+    async def disables(*given: Any, **more: Any) -> Any:
+        found = None if moment == "read" else await real(*given, **more)
+        if found != []:
+            monkeypatch.undo()
+            await acme.db.hosting.set_active(Scope(acme.tenant), False)
+        return await real(*given, **more) if moment == "read" else found
+
+    monkeypatch.setattr(place, name, disables)
+    assert [one.tenant for one in await queue.lease("w", 10, 60.0)] == [other.tenant]
+    await acme.db.hosting.set_active(Scope(acme.tenant), True)
+    assert [one.tenant for one in await queue.lease("w", 10, 60.0)] == [acme.tenant]
 
 
 async def test_the_jobs_of_a_disabled_tenant_wait(acme: Home, other: Home, job: Callable[..., Job]) -> None:

@@ -4,36 +4,14 @@ the outcome of the first copy is unknown."""
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support.counting_sink import CountingSink, counting_sink
+from tests.support.counting_sink import CountingSink
 from tests.support.queue_processes import QueueProcesses
-from tests.support.store import IDS
-from tests.support.surreal_server import SurrealServer, surreal_server  # noqa: F401  (a fixture)
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture
-def sink() -> Iterator[CountingSink]:
-    with counting_sink() as running:
-        yield running
-
-
-@pytest.fixture(params=["sqlite", "surreal"])
-def workers(request: pytest.FixtureRequest, tmp_path: Path, sink: CountingSink) -> Iterator[QueueProcesses]:
-    """No worker runs yet."""
-    environment = {}
-    if request.param == "surreal":
-        engine: SurrealServer = request.getfixturevalue("surreal_server")
-        environment = engine.environment(IDS.new())
-    made = QueueProcesses(tmp_path, sink.port, environment, connections=5)
-    yield made
-    made.close()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from inbox.flow.outbound.backoff import Backoff
 from inbox.flow.outbound.breaker import Circuits
 from inbox.flow.outbound.conclusion import Conclusion
 from inbox.flow.outbound.delivery import JobDelivery, Pace
-from inbox.flow.outbound.gatherer import Gatherer
+from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Lines, Places
 from inbox.flow.outbound.ports import (
     Attempted,
@@ -24,7 +24,7 @@ from inbox.flow.outbound.ports import (
     Way,
 )
 from inbox.flow.outbound.senders import Senders
-from inbox.flow.outbound.worker import MOST_HELD, QueueWorker, WorkerSettings
+from inbox.flow.outbound.worker import MOST_HELD, MOST_UNRECORDED, QueueWorker, WorkerSettings
 from inbox.mail.content import Content, MemoryContent
 from inbox.mail.tenancy import Account, HostedDomain, Tenant
 from inbox.plugin import Delivery, Plugin, hookimpl
@@ -294,7 +294,7 @@ class OutboundWorld:
         self.bounces, self.suppressions = FakeBounces(), FakeSuppressions()
         judge = Judge(_Held(self.test.policies), self.test.dispatcher)
         self.backoff = Backoff(30, 3600, lambda: 0.5)
-        places = Places(MOST_HELD)
+        places, backlog = Places(MOST_HELD), Backlog(MOST_UNRECORDED)
         self.delivery = JobDelivery(
             judge,
             Senders(FakeDirectory(tenant), judge),
@@ -303,7 +303,7 @@ class OutboundWorld:
             self.attempts,
             Conclusion(judge, self.bounces, self.suppressions, self.clock, self.log),
             Gatherer(leases.sending, 1000),
-            Pace(Lines(self.clock, places), Circuits(600), self.backoff, max_attempts),
+            Pace(Lines(self.clock, places), Circuits(600), self.backoff, backlog, max_attempts),
             self.clock,
             self.log,
             "mx.demo.test",
@@ -312,6 +312,7 @@ class OutboundWorld:
             leases,
             self.delivery,
             Gatherer(leases.finish, 1000),
+            backlog,
             places,
             WorkerSettings(poll=0.01),
             self.clock,

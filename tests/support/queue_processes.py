@@ -10,11 +10,13 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 from inbox.app.admin import AdminClient
 from inbox.app.config.loading import load
@@ -22,9 +24,10 @@ from inbox.app.wiring.installation import Installation, opened
 from inbox.mail.content import MemoryContent
 from inbox.store.ports.ingest import Indexed, IndexedMessage
 from inbox.store.ports.queue import Job, JobFilter, JobRecipient, QueuedJob
-from tests.support.counting_sink import CountingSink
+from tests.support.counting_sink import CountingSink, counting_sink
 from tests.support.server import COMMAND, RunningServer
 from tests.support.store import IDS, email
+from tests.support.surreal_server import SurrealServer, server
 from tests.support.waiting import until
 
 Found = TypeVar("Found")
@@ -44,6 +47,8 @@ QUICK = {
     "SMTP_OUTBOUND_RETRY_BASE_DELAY_SECS": "1",
 }
 DAY = 86_400.0
+#: Messages of one transaction; each has one job.
+BATCH = 100
 #: Seconds for a run with kills.
 LONG = 300.0
 
@@ -98,6 +103,27 @@ class Process:
         return self.process.wait(60)
 
 
+@pytest.fixture
+def sink() -> Iterator[CountingSink]:
+    """A server to which all mail goes."""
+    with counting_sink() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "surreal"])
+def workers(request: pytest.FixtureRequest, tmp_path: Path, sink: CountingSink) -> Iterator[QueueProcesses]:
+    """An installation on each database; no worker runs yet."""
+    engine = server(tmp_path / "engine") if request.param == "surreal" else None
+    folder = tmp_path / "installation"
+    folder.mkdir()
+    made = QueueProcesses(folder, sink.port, engine.environment("workers") if engine else {}, connections=5)
+    made.engine = engine
+    yield made
+    made.close()
+    if engine is not None:
+        engine.kill()
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A run in which workers were killed.
@@ -136,6 +162,7 @@ class QueueProcesses:
     environment: dict[str, str] = field(default_factory=dict)
     connections: int = 20
     running: dict[str, Process] = field(default_factory=dict)
+    engine: SurrealServer | None = None
     jobs: list[str] = field(default_factory=list)
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -185,26 +212,40 @@ class QueueProcesses:
             if each.process.poll() is None:
                 each.stop()
 
-    def enqueue(self, count: int, first: int = 0, domain: str = "remote.test", **fields: Any) -> list[str]:
-        """Adds jobs for ``{number}@{domain}``; returns their recipients."""
-        recipients = [f"{number}@{domain}" for number in range(first, first + count)]
+    def enqueue(self, count: int, first: int = 0, *, before: Callable[[], object] = lambda: None) -> list[str]:
+        """Adds jobs for ``{number}@remote.test``; returns their recipients. Calls ``before`` between the blob and the
+        jobs."""
+        recipients = [f"{number}@remote.test" for number in range(first, first + count)]
 
         async def work(installation: Installation) -> None:
             tenant = await installation.database.tenants.by_name("demo")
             assert tenant is not None
             now = time.time()
-            for begin in range(0, count, 1000):
-                mail = email(tenant.id)
-                await installation.blobs.put(mail.blob_path, MemoryContent(b"Subject: x\r\n\r\nbody\r\n"))
+            path = email(tenant.id).blob_path
+            await installation.blobs.put(path, MemoryContent(b"Subject: x\r\n\r\nbody\r\n"))
+            before()
+            for begin in range(0, count, BATCH):
                 jobs = tuple(
-                    Job(IDS.new(), "ann@demo.test", (JobRecipient(to),), domain, now, now + DAY, **fields)
-                    for to in recipients[begin : begin + 1000]
+                    Job(IDS.new(), "ann@demo.test", (JobRecipient(to),), "remote.test", now, now + DAY)
+                    for to in recipients[begin : begin + BATCH]
                 )
                 self.jobs += [job.id for job in jobs]
-                await installation.database.writer.write(Indexed((IndexedMessage(mail, (), jobs=jobs),)))
+                mails = (email(tenant.id, blob_path=path) for _ in jobs)
+                messages = (IndexedMessage(mail, (), jobs=(job,)) for mail, job in zip(mails, jobs, strict=True))
+                await installation.database.writer.write(Indexed(tuple(messages)))
 
         self.database(work)
         return recipients
+
+    def retry(self) -> None:
+        """Makes all jobs due, as ``inbox queue retry`` does."""
+
+        async def work(installation: Installation) -> None:
+            tenant = await installation.database.tenants.by_name("demo")
+            assert tenant is not None
+            await installation.database.queue.retry(tenant.id, self.jobs, DAY)
+
+        self.database(work)
 
     def deliver(self, sink: CountingSink, jobs: int, kills: Sequence[float], first: int = 0) -> Outcome:
         """Delivers jobs while workers are killed, each of which is replaced.

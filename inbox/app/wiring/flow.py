@@ -29,6 +29,7 @@ from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import DecisionWriter, Recorder
+from inbox.flow.submission.idempotency import Idempotency
 from inbox.flow.submission.limits import Limits
 from inbox.flow.submission.permission import Permissions
 from inbox.flow.submission.relaying import UsersOnly
@@ -155,8 +156,9 @@ def make_flow(
             pipeline,
             judge,
             directory,
-            Senders(Permissions(directory, installation.database.shared_inboxes, clock)),
-            Limits(directory, effects.rates, installation.database.queue, clock, log),
+            Senders(Permissions(directory, installation.database.shared_inboxes, clock, judge)),
+            Limits(directory, judge, effects.rates, installation.database.queue, clock, log),
+            Idempotency(installation.database.idempotency_keys),
             server_name,
             clock,
             ids,

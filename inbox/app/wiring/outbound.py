@@ -16,7 +16,7 @@ from inbox.flow.outbound.bounce import BounceSettings, SenderBounces
 from inbox.flow.outbound.breaker import Circuits
 from inbox.flow.outbound.conclusion import Conclusion
 from inbox.flow.outbound.delivery import JobDelivery, Pace
-from inbox.flow.outbound.gatherer import Gatherer
+from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Lines, Places
 from inbox.flow.outbound.local import is_local
 from inbox.flow.outbound.mx import MailExchangers
@@ -25,7 +25,7 @@ from inbox.flow.outbound.ports import Attempts, Bounces, Exchangers, Suppression
 from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.outbound.senders import Directory, Senders
 from inbox.flow.outbound.transmission import ATTEMPT_SECONDS
-from inbox.flow.outbound.worker import MOST_HELD, QueueWorker, WorkerSettings
+from inbox.flow.outbound.worker import MOST_HELD, MOST_UNRECORDED, QueueWorker, WorkerSettings
 from inbox.flow.ports import Receiving
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.services import Log
@@ -87,11 +87,12 @@ def make_worker(
     """Constructs the worker of this process, with the settings SMTP_OUTBOUND_*."""
     config, clock, queue = installation.config, installation.clock, installation.database.queue
     outbound, server_name = config.outbound, config.server.hostname
-    places = Places(MOST_HELD)
+    places, backlog = Places(MOST_HELD), Backlog(MOST_UNRECORDED)
     pace = Pace(
         Lines(clock, places),
         Circuits(ATTEMPT_SECONDS),
         Backoff(outbound.retry_base_delay_secs, outbound.retry_max_delay_secs),
+        backlog,
         outbound.max_attempts,
     )
     delivery = JobDelivery(
@@ -111,4 +112,4 @@ def make_worker(
     owner = f"{server_name} {os.getpid()} {installation.ids.new()}"
     finishing = Gatherer(queue.finish, MOST_JOBS)
     changes = installation.database.changes
-    return QueueWorker(queue, delivery, finishing, places, settings, clock, log, owner, changes)
+    return QueueWorker(queue, delivery, finishing, backlog, places, settings, clock, log, owner, changes)

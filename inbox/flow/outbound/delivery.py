@@ -19,19 +19,10 @@ from inbox.flow.outbound.breaker import Circuits
 from inbox.flow.outbound.capacity import Limits
 from inbox.flow.outbound.conclusion import Conclusion, Ended
 from inbox.flow.outbound.conversion import encoded
-from inbox.flow.outbound.gatherer import Gatherer
+from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Lines
 from inbox.flow.outbound.outgoing import added_fields, outgoing
-from inbox.flow.outbound.ports import (
-    Attempted,
-    Attempts,
-    Contents,
-    Exchangers,
-    HostReply,
-    Hosts,
-    Outgoing,
-    Way,
-)
+from inbox.flow.outbound.ports import Attempted, Attempts, Contents, Exchangers, HostReply, Hosts, Outgoing, Way
 from inbox.flow.outbound.results import (
     Ends,
     applied,
@@ -58,6 +49,8 @@ from inbox.store.ports.queue import Finished, QueuedJob, Sending
 
 #: Jobs of one domain that look up its hosts at the same time: an unreachable name server must not occupy the worker.
 LOOK_UPS: Final = Limits(64)
+#: Seconds until a job is tried again whose sender's policy is unusable: an operator has to correct it.
+POLICY_SECONDS: Final = 300.0
 CAPACITY: Final = "The limits for these hosts are reached"
 CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
 
@@ -77,6 +70,7 @@ class Pace:
     lines: Lines
     circuits: Circuits
     backoff: Backoff
+    backlog: Backlog
     max_attempts: int
 
 
@@ -101,7 +95,7 @@ class JobDelivery:
         self._senders = senders
         self._contents = contents
         self._exchangers = exchangers
-        self._transmission = Transmission(attempts, sending, clock, log)
+        self._transmission = Transmission(attempts, sending, pace.backlog, clock, log)
         self._conclusion = conclusion
         self._lines = pace.lines
         self._circuits = pace.circuits
@@ -135,9 +129,9 @@ class JobDelivery:
             ended = Ended(queued.states, tuple(tried), None)
             return await self._concluded(held, None, ended, ends, sender=sender, counts=False)
         if sender is None:
-            delay = held.backoff.delay(queued.attempts)
+            delay = max(held.backoff.delay(queued.attempts), POLICY_SECONDS * (1 + self._backoff.chance()))
             return Finished(queued, queued.states, delay, "The policy of the sender is unusable", counts=False)
-        wait = _unknown_wait(queued, held.backoff, now)
+        wait = _unknown_wait(queued, held.backoff)
         if wait > 0:
             self._log.warning("outbound_outcome_unknown", job=queued.job.id, domain=queued.job.domain, delay=wait)
             return Finished(queued, queued.states, wait, "The outcome of the last attempt is unknown", counts=False)
@@ -275,6 +269,10 @@ class JobDelivery:
         if isinstance(verdict, Reject):
             reply = HostReply(verdict.code, verdict.enhanced, verdict.text, "policy")
             return delivery, None, None, without_attempt(reply, len(tried))
+        if isinstance(verdict, Defer) and any(each.entry.name == outcome.decided_by for each in outcome.failures):
+            # Not a rule that throttles, but a plugin that failed: this counts as an attempt.
+            reply = HostReply(verdict.code, verdict.enhanced, verdict.text, "policy")
+            return delivery, None, None, without_attempt(reply, len(tried))
         if isinstance(verdict, Defer):
             self._log.info("outbound_deferred", job=queued.job.id, by=outcome.decided_by, text=verdict.text)
             return delivery, None, None, _PutOff(held.backoff.delay(queued.attempts), verdict.text)
@@ -320,10 +318,7 @@ class JobDelivery:
         return Finished(queued, states, delay, error_of(states), counts, ended.record)
 
 
-def _unknown_wait(queued: QueuedJob, backoff: Backoff, now: float) -> float:
-    """Seconds to wait because an earlier attempt, whose worker ended, may have delivered the message."""
-    if queued.dot_sent_at <= 0:
-        return 0.0
-    full = backoff.full_delay(max(1, queued.attempts - 1))
-    # A dot in the future was sent before the clock was set back: the wait begins now.
-    return full - max(0.0, now - queued.dot_sent_at)
+def _unknown_wait(queued: QueuedJob, backoff: Backoff) -> float:
+    """Seconds to wait, from now, because an attempt whose worker ended may have delivered the message. The time of its
+    dot does not matter: the clock may have been set since."""
+    return backoff.full_delay(max(1, queued.attempts - 1)) if queued.dot_sent_at > 0 else 0.0

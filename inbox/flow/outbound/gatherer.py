@@ -1,7 +1,7 @@
 """Group commit: calls of concurrent attempts are written in one transaction.
 
 While one transaction runs, the next calls are collected; the next transaction writes all of them. A lone call is
-written at once.
+written at once. If a batch fails for another reason than a database that is away, its items are written one by one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,38 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from inbox.base.errors import StoreUnavailable
+
 T = TypeVar("T")
+
+
+class Backlog:
+    """Outcomes that are known and not recorded yet.
+
+    After a kill, each of their messages is sent again. So no further final dot is sent while there are too many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    def __enter__(self) -> None:
+        """An outcome is known."""
+        self._count += 1
+        if self._count >= self._most:
+            self._has_room.clear()
+
+    def __exit__(self, *_: object) -> None:
+        """It is recorded, or given up."""
+        self._count -= 1
+        if self._count < self._most:
+            self._has_room.set()
+
+    async def room(self) -> None:
+        """Waits until there are fewer."""
+        await self._has_room.wait()
 
 
 class Gatherer(Generic[T]):
@@ -32,7 +63,8 @@ class Gatherer(Generic[T]):
         """Writes the item. Returns whether its job was still held.
 
         Raises:
-            StoreError: the batch was not written.
+            StoreUnavailable: the batch may have been written or not.
+            StoreError: the item was not written.
         """
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, item, done))
@@ -60,6 +92,11 @@ class Gatherer(Generic[T]):
             self._waiting.clear()
             raise
         except Exception as error:  # noqa: BLE001  Every caller gets it.
+            if len(batch) > 1 and not isinstance(error, StoreUnavailable):
+                # One item may be at fault: then the others must not fail with it.
+                for each in batch:
+                    await self._write_batch([each])
+                return
             for _, _, done in batch:
                 if not done.done():
                     done.set_exception(error)

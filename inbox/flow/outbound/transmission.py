@@ -12,7 +12,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import StoreError
 from inbox.flow.outbound import attempt
 from inbox.flow.outbound.backoff import Backoff
-from inbox.flow.outbound.gatherer import Gatherer
+from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.ports import Attempted, Attempts, HostReply, Outgoing, Way
 from inbox.flow.outbound.results import UNKNOWN, UNRECORDED, is_unreachable, without_attempt
 from inbox.flow.outbound.slots import Slots
@@ -57,11 +57,15 @@ class Transmission:
 
     Args:
         sending: records final dots in batches.
+        backlog: outcomes that are not recorded yet; no dot is sent while there are too many.
     """
 
-    def __init__(self, attempts: Attempts, sending: Gatherer[Sending], clock: Clock, log: Log) -> None:
+    def __init__(
+        self, attempts: Attempts, sending: Gatherer[Sending], backlog: Backlog, clock: Clock, log: Log
+    ) -> None:
         self._attempts = attempts
         self._sending = sending
+        self._backlog = backlog
         self._clock = clock
         self._log = log
         self.slots = Slots()
@@ -80,6 +84,7 @@ class Transmission:
         started = self._clock.monotonic()
 
         async def before_dot() -> bool:
+            await self._backlog.room()
             if held.lost:
                 return False
             fresh = 0.0 <= held.recorded_at >= self._clock.monotonic() - FRESH_SECONDS

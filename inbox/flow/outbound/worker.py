@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from inbox.base.clock import Clock
-from inbox.base.errors import StoreError, StoreUnavailable
+from inbox.base.errors import Conflict, StorageFull, StoreError, StoreUnavailable
 from inbox.flow.outbound.delivery import JobDelivery
-from inbox.flow.outbound.gatherer import Gatherer
+from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
@@ -34,6 +35,10 @@ FEW_HELD: Final = 150
 MOST_HANDED: Final = 300
 #: Seconds between claims for new jobs while the worker has enough to do.
 PAUSE_SECONDS: Final = 0.1
+#: Outcomes that wait to be recorded; with more, no final dot is sent.
+MOST_UNRECORDED: Final = 50
+#: Leases that one transaction renews.
+RENEWED_AT_ONCE: Final = 100
 #: Seconds until an outcome that the database did not accept is written again.
 RETRY_SECONDS: Final = 1.0
 
@@ -53,6 +58,7 @@ class QueueWorker:
     Args:
         owner: the name of this worker in leases, different for each process and each start.
         finishing: records outcomes in batches.
+        backlog: the outcomes that wait for it; ``delivery`` has the same.
         changes: wakes the worker for new jobs of any process; without it, only :meth:`wake` and the poll do.
     """
 
@@ -61,6 +67,7 @@ class QueueWorker:
         queue: Leases,
         delivery: JobDelivery,
         finishing: Gatherer[Finished],
+        backlog: Backlog,
         places: Places,
         settings: WorkerSettings,
         clock: Clock,
@@ -72,6 +79,7 @@ class QueueWorker:
         self._changes = changes
         self._delivery = delivery
         self._finishing = finishing
+        self._backlog = backlog
         self._places = places
         self._settings = settings
         self._clock = clock
@@ -169,10 +177,17 @@ class QueueWorker:
         except StoreError as error:
             self._unreachable(error)
             return []
+        # A defect must not end the worker: other jobs may be claimed at the next poll.
+        except Exception:  # noqa: BLE001
+            self._log.error("outbound_claim_failed", exc_info=True)
+            return []
+        self._reached()
+        return leased
+
+    def _reached(self) -> None:
         if not self._reachable:
             self._reachable = True
             self._log.info("outbound_queue_reachable")
-        return leased
 
     def _unreachable(self, error: StoreError) -> None:
         if self._reachable:
@@ -183,11 +198,13 @@ class QueueWorker:
         """A lease for this number of new jobs, which :meth:`take` then gets; None while the worker is busy or stops."""
         if self._stopping or len(self._held) + jobs > MOST_HANDED:
             return None
-        return Lease(self._owner, self._clock.now() + self._settings.lease)
+        return Lease(self._owner, self._clock.now(), self._settings.lease)
 
     def take(self, queued: QueuedJob, content: Content | None = None) -> None:
         """Starts a job that this worker has leased; ``content`` is its message, if that is in memory."""
-        self._begin(Held(queued, content, self._lease_end()))
+        # The lease began before the commit, which may have taken long.
+        left = min(self._settings.lease, queued.lease_until - self._clock.now())
+        self._begin(Held(queued, content, self._clock.monotonic() + left))
 
     def _begin(self, held: Held) -> None:
         task = asyncio.create_task(self._work(held))
@@ -213,8 +230,8 @@ class QueueWorker:
         try:
             finished = await self._delivery.run(held)
         except StoreError as error:
-            # Nothing was decided: the job is due again when its lease ends.
             self._log.error("outbound_job_interrupted", job=held.queued.job.id, error=str(error))
+            await self._interrupted(held, error)
             return
         if finished is None:
             self._log.warning("outbound_lease_lost", job=held.queued.job.id)
@@ -228,14 +245,30 @@ class QueueWorker:
         else:
             self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
 
+    async def _interrupted(self, held: Held, error: StoreError) -> None:
+        """Nothing was decided, for instance because the blob store is away. Without a record each lease would count as
+        an attempt. A job whose dot may have been sent, or whose sender must be notified, is due when its lease ends."""
+        self._put_off += 1
+        if not held.dot and pending(held.queued.states):
+            states = held.queued.states
+            await self._finish(Finished(held.queued, states, self._settings.lease, str(error), counts=False))
+
     async def _finish(self, finished: Finished) -> bool:
-        """Records the outcome, however long the database is away: without a record, the message is sent again."""
+        """Records the outcome, however long the database is away, full or busy: without a record, the message is sent
+        again."""
+        with self._backlog:
+            return await self._recorded(finished)
+
+    async def _recorded(self, finished: Finished) -> bool:
         while True:
             try:
-                return await self._finishing.put(finished.job.job.id, finished)
-            except StoreUnavailable as error:
+                held = await self._finishing.put(finished.job.job.id, finished)
+            except (StoreUnavailable, StorageFull, Conflict) as error:
                 self._unreachable(error)
                 await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._reached()
+                return held
 
     def _tell(self, finished: Finished, held: Held) -> None:
         job, attempt = finished.job, finished.attempt
@@ -268,21 +301,26 @@ class QueueWorker:
             await self.renew()
 
     async def renew(self) -> None:
-        """Renews all leases once. Drops the jobs that other workers may have, unless their dot may have been sent."""
-        current = dict(self._held)
-        if not current:
-            return
+        """Renews the leases of which a third has passed. Drops the jobs that other workers may have, unless their dot
+        may have been sent."""
+        # Most jobs end before that. Renewals conflict with the outcomes of the same jobs, and so are few and small.
+        soon = self._clock.monotonic() + self._settings.lease * 2 / 3
+        old = [(task, held) for task, held in self._held.items() if held.until <= soon]
+        for begin in range(0, len(old), RENEWED_AT_ONCE):
+            await self._renew(old[begin : begin + RENEWED_AT_ONCE])
+
+    async def _renew(self, jobs: Sequence[tuple[asyncio.Task[None], Held]]) -> None:
         until = self._lease_end()
         try:
-            held = await self._queue.renew([each.queued for each in current.values()], self._settings.lease)
+            renewed = await self._queue.renew([held.queued for _, held in jobs], self._settings.lease)
         except StoreError as error:
             # No other worker can claim them while the database is unavailable; the fence decides afterwards.
             self._unreachable(error)
             return
-        for task, each in current.items():
-            if each.queued.job.id in held:
-                each.until = until
+        for task, held in jobs:
+            if held.queued.job.id in renewed:
+                held.until = until
             elif not task.done():
-                each.lost = True
-                if not each.dot:
+                held.lost = True
+                if not held.dot:
                     task.cancel()

@@ -10,6 +10,7 @@ from inbox.store.ports.changes import Changes
 from inbox.store.ports.credentials import Credentials
 from inbox.store.ports.decisions import Decisions
 from inbox.store.ports.hosting import Hosting
+from inbox.store.ports.idempotency import IdempotencyKeys
 from inbox.store.ports.ingest import Ingest, MessageWriter, RunBlocking
 from inbox.store.ports.installation import InstallationRecords
 from inbox.store.ports.job_reports import ReportedQueue
@@ -71,6 +72,9 @@ class Database(Protocol):
 
     @property
     def suppressions(self) -> Suppressions: ...
+
+    @property
+    def idempotency_keys(self) -> IdempotencyKeys: ...
 
     @property
     def plugin_state(self) -> PluginState: ...

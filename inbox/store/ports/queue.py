@@ -122,6 +122,7 @@ class Job:
         transaction: the id of the transaction that accepted the message, under which ``explain`` finds it.
         door: the door at which it was accepted.
         prepended: header fields in front of the message that only this job sends (a Received field).
+        idempotency_key: the client's key for the message; None if it gave none.
     """
 
     id: str
@@ -143,14 +144,26 @@ class Job:
     transaction: str = ""
     door: str = ""
     prepended: bytes = b""
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The lease with which a new job is stored, so that the process that accepts a message delivers it at once."""
+    """The lease with which a new job is stored, so that the process that accepts a message delivers it at once.
+
+    Attributes:
+        at: when the lease was taken, by the clock of this machine. SurrealDB uses its own time instead.
+        seconds: its duration, at most ``LONGEST_LEASE``.
+    """
 
     owner: str
-    until: float
+    at: float
+    seconds: float
+
+    @property
+    def until(self) -> float:
+        """The end by the clock of this machine."""
+        return self.at + self.seconds
 
 
 @dataclass(frozen=True, slots=True)

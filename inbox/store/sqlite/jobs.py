@@ -18,7 +18,7 @@ from inbox.store.packed_jobs import (
     unpacked_states,
 )
 from inbox.store.ports.hosting import STEP, Scope
-from inbox.store.ports.queue import MOST_JOBS, DeliveryRecord, Finished, Job, Lease, QueuedJob
+from inbox.store.ports.queue import LONGEST_LEASE, MOST_JOBS, DeliveryRecord, Finished, Job, Lease, QueuedJob
 from inbox.store.sqlite.rows import words_to_text
 from inbox.store.turns import first_due, lane_of
 
@@ -74,7 +74,7 @@ def _row(tenant: str, email: str, job: Job, lease: Lease | None) -> tuple[Any, .
     sender_domain = job.sender.rpartition("@")[2].lower()
     state: tuple[Any, ...] = (int(ready), due, 0.0 if ready else job.created_at, "queued", 0, 0, None, 0.0)
     if lease is not None and ready:
-        state = (0, due, 0.0, "processing", 1, 1, lease.owner, lease.until)
+        state = (0, due, 0.0, "processing", 1, 1, lease.owner, lease.at + min(lease.seconds, LONGEST_LEASE))
     return (*values, tenant, email, sender_domain, lane_of(job.domain, job.job_class), *state)
 
 

@@ -27,7 +27,7 @@ _END: Final = f"""
     UPDATE outbound_queue SET lease_owner = NULL, lease_until = 0, dot_sent_at = 0, states = ?, history = ?,
         signed = iif(? = x'', signed, ?),
         last_error = ?, attempts = attempts - ?, status = ?, ready = ? AND hold_reason IS NULL, waits_since = ?,
-        next_attempt_at = min(?, max(expires_at, ?)), died_at = ?
+        next_attempt_at = iif(expires_at > ?, min(?, expires_at), ?), died_at = ?
     WHERE {HELD_BY}"""
 
 
@@ -116,7 +116,8 @@ def write_outcomes(db: sqlite3.Connection, outcomes: Outcomes) -> list[str]:
 
 def _values(end: Ended, at: float) -> tuple[Any, ...]:
     waits, dead = end.fate == "waiting", end.fate == "dead"
+    due = at + end.delay if waits else at
     return (
         end.states, end.history, end.signed, end.signed, end.error, int(not end.counts), "dead" if dead else "queued",
-        int(end.fate == "due"), at if waits else 0.0, at + end.delay if waits else at, at, at if dead else 0.0,
+        int(end.fate == "due"), at if waits else 0.0, at, due, due, at if dead else 0.0,
     )  # fmt: skip

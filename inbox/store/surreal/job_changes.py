@@ -11,7 +11,7 @@ from inbox.store.job_states import becomes, history_of
 from inbox.store.packed_jobs import packed, packed_states, stored_text
 from inbox.store.ports.queue import LONGEST_LEASE, Finished, QueuedJob
 from inbox.store.steps import CLOCK_SET_BACK_SECONDS
-from inbox.store.surreal.jobs import Key, Row, delivery_row, job_id, turn_id, turn_of
+from inbox.store.surreal.jobs import Key, Row, delivery_row, job_id, turn_id, turn_of, turn_to_row
 from inbox.store.surreal.values import RecordId
 
 
@@ -22,6 +22,8 @@ class JobChanges:
     #: The database's time at which they were read.
     now: float
     seen: dict[RecordId, Row]
+    #: The tenants, of those whose jobs are to be claimed, that are disabled.
+    disabled: frozenset[str] = frozenset()
     changed: dict[RecordId, Row] = field(default_factory=dict)
     gone: list[RecordId] = field(default_factory=list)
     delivered: list[Row] = field(default_factory=list)
@@ -46,7 +48,7 @@ class JobChanges:
             "left": [turn_id(turn) for one in touched if (turn := self.seen[one].get("turn")) is not None],
             "gone": self.gone,
             "changed": [{"id": one, "row": _written(row, turns_of[one])} for one, row in self.changed.items()],
-            "turns": [{"id": list(turn)} for turn in turns_of.values() if turn is not None],
+            "turns": [turn_to_row(turn) for turn in turns_of.values() if turn is not None],
             "delivered": self.delivered,
             "uses": [{"n": count, "ids": ids} for count, ids in groups.items()],
         }
@@ -78,7 +80,9 @@ def end(changes: JobChanges, one: RecordId, finished: Finished) -> None:
     if fate == "dead":
         values |= {"status": "dead", "died_at": now}
     elif fate == "waiting":
-        due = min(now + max(0.0, finished.delay), max(row["expires_at"], now))
+        due = now + max(0.0, finished.delay)
+        # The worker, whose clock decided, does not find it expired: it must not be due again at once.
+        due = min(due, row["expires_at"]) if row["expires_at"] > now else due
         values |= {"waits_since": now, "next_attempt_at": due}
     else:
         values |= {"waits_since": None, "next_attempt_at": now}

@@ -20,7 +20,7 @@ from inbox.store.packed_jobs import (
     unpacked_states,
 )
 from inbox.store.ports.hosting import Scope
-from inbox.store.ports.queue import DeliveryRecord, Finished, Job, Lease, QueuedJob
+from inbox.store.ports.queue import LONGEST_LEASE, DeliveryRecord, Finished, Job, Lease, QueuedJob
 from inbox.store.surreal.rows import address_id, organization_id
 from inbox.store.surreal.values import LAST, Keys, RecordId, micros
 from inbox.store.texts import clean
@@ -51,6 +51,14 @@ def turn_id(key: Sequence[Any]) -> RecordId:
     return RecordId("outbound_turn", tuple(key))
 
 
+def turn_to_row(key: Sequence[Any]) -> Row:
+    """Returns the record of a turn. Its fields repeat parts of its id, because there are indexes of fields only."""
+    if key[0] != "r":
+        return {"id": list(key), "kind": key[0], "at": key[1]}
+    kind, tenant, lane, rank, at, _ = key
+    return {"id": list(key), "kind": kind, "tenant": tenant, "lane": lane, "rank": rank, "at": at}
+
+
 def of_tenant(table: str, tenant: str | None) -> Keys:
     """Returns the records of a tenant, or of all tenants, in a table whose keys begin with the tenant."""
     return Keys(table, [""], [LAST]) if tenant is None else Keys(table, [tenant], [tenant, LAST])
@@ -77,14 +85,16 @@ def jobs_of(scope: Scope) -> tuple[str, Row]:
     }
 
 
-def job_values(tenant: str, email: str, jobs: Iterable[Job], lease: Lease | None = None) -> dict[str, list[Row]]:
+def job_values(
+    tenant: str, email: str, jobs: Iterable[Job], lease: Lease | None = None, now: float = 0.0
+) -> dict[str, list[Row]]:
     """Returns the values to bind for ADD_JOBS: rows and turns of the jobs of one message; with ``lease``, a worker has
-    leased them."""
-    found = [_new(tenant, email, job, lease) for job in jobs]
-    return {"jobs": found, "turns": [{"id": list(row["turn"])} for row in found]}
+    leased them, beginning ``now`` by the database's time."""
+    found = [_new(tenant, email, job, lease, now) for job in jobs]
+    return {"jobs": found, "turns": [turn_to_row(row["turn"]) for row in found]}
 
 
-def _new(tenant: str, email: str, job: Job, lease: Lease | None) -> Row:
+def _new(tenant: str, email: str, job: Job, lease: Lease | None, now: float) -> Row:
     job = job_texts(job)
     ready, due = first_due(job)
     row: Row = {column: getattr(job, name) for name, column in _JOB.items()}
@@ -109,7 +119,7 @@ def _new(tenant: str, email: str, job: Job, lease: Lease | None) -> Row:
             "attempts": 1,
             "fence": 1,
             "lease_owner": lease.owner,
-            "lease_until": lease.until,
+            "lease_until": now + min(lease.seconds, LONGEST_LEASE),
         }
     row["turn"] = turn_of(row, due if ready else job.created_at)
     return row

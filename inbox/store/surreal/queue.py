@@ -1,14 +1,16 @@
 """The outbound queue in SurrealDB.
 
 Every change reads the affected jobs, computes their new state in Python, and commits only if none of them has changed
-in the meantime (``version``); otherwise it starts again. Due, waiting and leased jobs are found by ranges of ids.
+in the meantime (``version``); otherwise it starts again. Due, waiting and leased jobs are found by indexes of
+``outbound_turn``. Conditions there are ``>=`` and ``<=`` only, because SurrealDB 3 takes ``>`` for ``>=`` in an index
+of several fields.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final
 
 from inbox.base.errors import AlreadyExists
@@ -52,12 +54,11 @@ from inbox.store.surreal.jobs import (
     row_to_job,
     row_to_turn,
 )
-from inbox.store.surreal.values import LAST, Keys, RecordId, micros
+from inbox.store.surreal.values import LAST, NOW, RecordId, micros
 from inbox.store.texts import clean
 
 __all__ = ["ADD_JOBS", "SurrealQueue", "job_values"]
 
-_NOW: Final = "<float> time::micros(time::now()) / 1000000"
 _ENQUEUE: Final = f"""
 LET $active = (SELECT VALUE is_active FROM ONLY $organization);
 IF !$active {{ THROW 'inbox gone tenant' }};
@@ -65,8 +66,11 @@ LET $copies = (UPDATE $mail SET copies += $n WHERE copies > 0 AND organization =
 IF array::len($copies) = 0 {{ THROW 'inbox gone mail' }};
 {ADD_JOBS};
 RETURN true"""
-_READ: Final = f"RETURN {_NOW}; SELECT *, payload.blob_path AS blob_path FROM $ids WHERE job_id"
+_READ: Final = f"RETURN {NOW}; SELECT *, payload.blob_path AS blob_path FROM $ids WHERE job_id"
+#: Reads also which of the tenants are disabled.
+_READ_TO_CLAIM: Final = f"{_READ}; SELECT VALUE record::id(id) FROM $tenants WHERE is_active = false"
 _CHANGE: Final = f"""
+IF array::len((SELECT VALUE id FROM $active WHERE is_active = false)) > 0 {{ THROW 'inbox stale' }};
 LET $versions = (SELECT VALUE version FROM $ids);
 IF $versions != $seen {{ THROW 'inbox stale' }};
 DELETE $left RETURN NONE;
@@ -80,6 +84,17 @@ INSERT INTO outbound_turn $turns RETURN NONE;
 INSERT INTO outbound_delivery $delivered RETURN NONE;
 {DROP_MAILS}
 RETURN true"""
+_NEXT_TENANT: Final = "SELECT VALUE id FROM outbound_turn WHERE kind = 'r' AND tenant >= $least LIMIT 1"
+_IN_TENANT: Final = (
+    "SELECT VALUE id FROM outbound_turn WHERE kind = 'r' AND tenant = $tenant AND lane >= $lane LIMIT $page"
+)
+_DIED: Final = "SELECT VALUE id FROM outbound_turn WHERE kind = 'd' AND at <= $before LIMIT $page"
+#: Jobs to make due: their time has come, their lease ended or is too long, or their wait began in the future.
+_OVERDUE: Final = """
+SELECT VALUE id FROM outbound_turn WHERE kind = 'w' AND at <= $now LIMIT $page;
+SELECT VALUE id FROM outbound_turn WHERE kind = 'l' AND at <= $now LIMIT $page;
+SELECT VALUE id FROM outbound_turn WHERE kind = 'l' AND at >= $longest LIMIT $page;
+SELECT VALUE id FROM outbound_queue WHERE waits_since > $ahead LIMIT $page"""
 _COUNT: Final = """
 SELECT org_id, domain, class, status, hold_reason IS NOT NONE AS held, count() AS jobs,
     math::min(created_at) AS oldest
@@ -129,14 +144,15 @@ class SurrealQueue:
 
         def take(changes: JobChanges) -> None:
             for one, row in changes.seen.items():
-                if (row.get("turn") or [""])[0] == "r":
+                if (row.get("turn") or [""])[0] == "r" and row["org_id"] not in changes.disabled:
                     until = changes.now + min(seconds, LONGEST_LEASE)
                     changes.set(
                         one, status="processing", lease_owner=owner, lease_until=until, waits_since=None,
                         fence=row["fence"] + 1, attempts=row["attempts"] + 1,
                     )  # fmt: skip
 
-        changes = await self._change([job_id(turn.tenant, turn.job) for turn in chosen], take)
+        tenants = {turn.tenant for turn in chosen}
+        changes = await self._change([job_id(turn.tenant, turn.job) for turn in chosen], take, tenants)
         return turns.in_order(chosen, map(row_to_job, changes.changed.values()))
 
     async def _choose(self, limit: int) -> list[turns.Turn]:
@@ -148,11 +164,12 @@ class SurrealQueue:
             probe = next(choice)
             while True:
                 if isinstance(probe, turns.NextTenant):
-                    keys, page = Keys("outbound_turn", ["r", probe.after, LAST], ["r", LAST]), 1
+                    # A space sorts before all characters of ids: this is the next tenant.
+                    (found,) = await self._gateway.query(_NEXT_TENANT, least=f"{probe.after} " if probe.after else "")
                 else:
-                    keys = Keys("outbound_turn", ["r", probe.tenant, probe.lane], ["r", probe.tenant, LAST])
-                    page = probe.limit
-                (found,) = await self._gateway.query("SELECT VALUE id FROM $keys LIMIT $page", keys=keys, page=page)
+                    (found,) = await self._gateway.query(
+                        _IN_TENANT, tenant=probe.tenant, lane=probe.lane, page=probe.limit
+                    )
                 probe = choice.send([row_to_turn(one.key) for one in found])
         except StopIteration as done:
             chosen: list[turns.Turn] = done.value
@@ -193,14 +210,11 @@ class SurrealQueue:
         return held
 
     async def release_expired(self) -> int:
-        (now,) = await self._gateway.query(f"RETURN {_NOW}")
+        (now,) = await self._gateway.query(f"RETURN {NOW}")
         found = await self._gateway.query(
-            "SELECT VALUE id FROM $waiting LIMIT $page; SELECT VALUE id FROM $leased LIMIT $page;"
-            "SELECT VALUE id FROM $longest LIMIT $page;"
-            "SELECT VALUE id FROM outbound_queue WHERE waits_since > $ahead LIMIT $page",
-            waiting=Keys("outbound_turn", ["w"], ["w", micros(now), LAST]),
-            leased=Keys("outbound_turn", ["l"], ["l", micros(now), LAST]),
-            longest=Keys("outbound_turn", ["l", micros(now + LONGEST_LEASE), LAST], ["l", LAST]),
+            _OVERDUE,
+            now=micros(now),
+            longest=micros(now + LONGEST_LEASE) + 1,
             ahead=now + CLOCK_SET_BACK_SECONDS,
             page=STEP,
         )
@@ -363,9 +377,8 @@ class SurrealQueue:
 
     async def prune(self, dead_before: float, delivered_before: float) -> int:
         total = 0
-        died = Keys("outbound_turn", ["d"], ["d", micros(dead_before)])
         while True:
-            (found,) = await self._gateway.query("SELECT VALUE id FROM $died LIMIT $page", died=died, page=STEP)
+            (found,) = await self._gateway.query(_DIED, before=micros(dead_before) - 1, page=STEP)
             if not found:
                 break
             total += await self._remove(
@@ -377,15 +390,20 @@ class SurrealQueue:
             total += count
         return total
 
-    async def _change(self, ids: Sequence[RecordId], work: Callable[[JobChanges], None]) -> JobChanges:
-        """Reads the jobs, lets ``work`` decide their changes, and writes these if the jobs are unchanged."""
+    async def _change(
+        self, ids: Sequence[RecordId], work: Callable[[JobChanges], None], tenants: Set[str] = frozenset()
+    ) -> JobChanges:
+        """Reads the jobs, lets ``work`` decide their changes, and writes these if the jobs are unchanged, and none of
+        ``tenants`` whose jobs change has been disabled."""
 
         async def attempt() -> JobChanges:
-            now, found = await self._gateway.query(_READ, ids=list(ids))
-            changes = JobChanges(now, {row["id"]: row for row in found})
+            asked = {"ids": list(ids), **({"tenants": list(map(rows.organization_id, tenants))} if tenants else {})}
+            now, found, *disabled = await self._gateway.query(_READ_TO_CLAIM if tenants else _READ, **asked)
+            changes = JobChanges(now, {row["id"]: row for row in found}, frozenset(*disabled))
             work(changes)
             if changes.changed or changes.gone:
-                await self._gateway.transaction(_CHANGE, **changes.values())
+                active = list(map(rows.organization_id, tenants - changes.disabled))
+                await self._gateway.transaction(_CHANGE, active=active, **changes.values())
             return changes
 
         return await self._gateway.retried(attempt)

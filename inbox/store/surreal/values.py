@@ -15,6 +15,8 @@ import cbor2
 _NONE, _RECORD, _UUID_TEXT, _UUID, _RANGE, _INCLUDED, _EXCLUDED = 6, 8, 9, 37, 49, 50, 51
 #: Sorts after every number and string in an array id.
 LAST: Final[dict[str, Any]] = {}
+#: An expression for the database's time, in seconds since the epoch.
+NOW: Final = "<float> time::micros(time::now()) / 1000000"
 
 
 class RecordId(NamedTuple):

@@ -114,6 +114,33 @@ async def test_the_time_of_a_throttled_job_expires_too() -> None:
     assert world.attempts.mails == []
 
 
+async def test_a_plugin_that_fails_is_an_attempt_and_its_waits_grow() -> None:
+    """``on_error: defer`` is not a rule that throttles: without a limit the job would be tried until it expires."""
+
+    class Broken(Plugin):
+        on_error = "defer"
+
+        @hookimpl
+        def deliver(self, delivery: Delivery) -> None:
+            raise RuntimeError("a defect")
+
+    world = OutboundWorld(plugin=Broken, max_attempts=3)
+    world.job()
+    delays = []
+    for _ in range(3):
+        await world.turn()
+        delays.append(world.last().delay)
+        world.clock.advance(world.last().delay)
+
+    assert delays[:2] == [30, 60]
+    assert world.statuses() == ["failed"]
+    assert world.last().states[0].reply.startswith("Delivery has failed 3 times. The last reply: 451")
+    assert world.attempts.mails == []
+    attempt = world.last().attempt
+    assert attempt is not None
+    assert (attempt.stage, attempt.code) == ("policy", 451)
+
+
 async def test_an_unknown_outcome_waits_a_full_back_off() -> None:
     """RFC 1047: the peer stored the message, and its reply was lost."""
     world = OutboundWorld(lambda mail, way: VANISHED)
@@ -128,14 +155,16 @@ async def test_an_unknown_outcome_waits_a_full_back_off() -> None:
     assert len(world.attempts.dots) == 1
 
 
-async def test_a_job_whose_worker_ended_after_the_dot_waits_first() -> None:
+@pytest.mark.parametrize("ago", [10, 86_400, -86_400])
+async def test_a_job_whose_worker_ended_after_the_dot_waits_first(ago: float) -> None:
+    """Also if the clock was set since, a day forward or back: the peer may be about to reply."""
     world = OutboundWorld()
-    world.job(dot_sent_at=world.clock.now() - 10, attempts=2)
+    world.job(dot_sent_at=world.clock.now() - ago, attempts=2)
 
     await world.turn()
     assert world.attempts.mails == []
     assert world.last().counts is False
-    assert world.last().delay >= 60 - 10
+    assert world.last().delay >= 60
     world.clock.advance(world.last().delay)
     await world.turn()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from inbox.base.errors import StoreUnavailable
+from inbox.base.errors import AlreadyExists, StoreUnavailable
 from inbox.flow.outbound.gatherer import Gatherer
 
 
@@ -33,6 +33,24 @@ async def _started(gatherer: Gatherer[str], names: Sequence[str]) -> list[asynci
     for _ in range(3):
         await asyncio.sleep(0)
     return tasks
+
+
+async def test_an_item_that_cannot_be_written_fails_alone() -> None:
+    written: list[str] = []
+
+    async def write(items: Sequence[str]) -> set[str]:
+        if "bad" in items:
+            raise AlreadyExists("there is such a record")
+        written.extend(items)
+        return set(items)
+
+    gatherer = Gatherer(write, 1000)
+    tasks = await _started(gatherer, ["a", "bad", "b"])
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [results[0], results[2]] == [True, True]
+    assert isinstance(results[1], AlreadyExists)
+    assert written == ["a", "b"]
 
 
 async def test_calls_during_a_transaction_are_written_by_the_next() -> None:

@@ -9,7 +9,7 @@ from inbox.mail.content import Content, MemoryContent
 from inbox.store.ports.ingest import AcceptedMessage
 from inbox.store.ports.queue import Job, JobRecipient, Lease, QueuedJob
 
-LEASE = Lease("w", 160.0)
+LEASE = Lease("w", 100.0, 60.0)
 JOB = Job("j1", "ann@acme.test", (JobRecipient("bob@example.org"),), "example.org", 100.0, 200.0)
 MESSAGE = AcceptedMessage("m1", "t1", MemoryContent(b"Subject: x\r\n\r\n"), (), 100.0, 100.0, jobs=(JOB,))
 

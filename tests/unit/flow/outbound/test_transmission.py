@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from inbox.base.errors import StoreUnavailable
-from inbox.flow.outbound.gatherer import Gatherer
+from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.ports import HostReply, Outgoing, OutgoingRecipient, Way
 from inbox.flow.outbound.transmission import FRESH_SECONDS, Held, Transmission
 from inbox.mail.address import Address
@@ -35,7 +35,7 @@ class World:
         self.attempts = FakeAttempts(script)
         self.records = 0
         self.lost = self.away = False
-        self.transmission = Transmission(self.attempts, Gatherer(self._write, 100), self.clock, self.log)
+        self.transmission = Transmission(self.attempts, Gatherer(self._write, 100), Backlog(50), self.clock, self.log)
 
     async def _write(self, sending: Sequence[Sending]) -> set[str]:
         if self.away:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from inbox.base.errors import Conflict, StorageFull, StoreError, StoreUnavailable
 from inbox.flow.outbound import worker as module
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.ports import HostReply, Outgoing, Way
-from inbox.store.ports.queue import JobRecipient, Sending
+from inbox.mail.content import Content
+from inbox.store.ports.queue import Finished, JobRecipient, QueuedJob, Sending
 from tests.support.outbound import DEAD, OK, OutboundWorld
 
 
@@ -174,6 +178,31 @@ async def test_leases_are_renewed_while_attempts_run() -> None:
     await world.worker.stop(0)
 
 
+async def test_only_old_leases_are_renewed_and_a_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEWED_AT_ONCE", 10)
+    world = OutboundWorld(_never, outbound={"connections": 1000})
+    for number in range(25):
+        world.job(f"old{number}")
+    task = asyncio.create_task(world.worker.run())
+    await until(lambda: len(world.attempts.mails) == 25)
+    world.clock.advance(39)
+    await world.worker.renew()
+    assert world.queue.transactions["renew"] == 0
+    world.clock.advance(2)
+    for number in range(10):
+        world.job(f"new{number}")
+    world.worker.wake()
+    await until(lambda: len(world.attempts.mails) == 35)
+
+    await world.worker.renew()
+
+    assert world.queue.transactions["renew"] == 3
+    ends = {each.lease_until - world.clock.now() for name, each in world.queue.jobs.items() if name.startswith("old")}
+    assert ends == {120}
+    await world.worker.stop(0)
+    await task
+
+
 async def test_a_job_that_another_worker_took_is_dropped() -> None:
     world = OutboundWorld(_never)
     world.job()
@@ -237,6 +266,20 @@ async def test_a_worker_that_was_suspended_just_before_the_dot_does_not_send_it(
     assert len(world.queue.finished) == (1 if renewed else 0)
 
 
+async def test_a_born_lease_counts_from_before_the_commit() -> None:
+    world = OutboundWorld()
+    lease = world.worker.spare_lease(1)
+    assert lease is not None
+    queued = replace(world.job(), lease_owner="w1", fence=1, lease_until=lease.until)
+    world.queue.add(queued)
+    world.clock.advance(121)  # The commit took so long.
+    world.worker.take(queued)
+    await world.settled()
+
+    assert world.attempts.dots == []
+    assert world.events("outbound_lease_lost")
+
+
 async def test_jobs_of_a_worker_that_was_killed_are_delivered_by_another() -> None:
     first = OutboundWorld(_never)
     for number in range(20):
@@ -276,6 +319,99 @@ async def test_an_outcome_is_written_when_the_database_is_back(monkeypatch: pyte
         await until(lambda: world.queue.done)
 
     assert len(world.attempts.dots) == 1
+
+
+@pytest.mark.parametrize("error", [StorageFull("the disk is full"), Conflict("others write these rows")])
+async def test_an_outcome_is_written_when_there_is_room_again(
+    monkeypatch: pytest.MonkeyPatch, error: StoreError
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+    world = OutboundWorld()
+    real, tries = world.queue.finish, 0
+
+    async def full(finished: Sequence[Finished]) -> set[str]:
+        nonlocal tries
+        tries += 1
+        if tries < 5:
+            raise error
+        return await real(finished)
+
+    world.worker._finishing = Gatherer(full, 1000)
+    world.job()
+    async with running(world):
+        await until(lambda: world.queue.done)
+
+    assert (len(world.attempts.dots), tries) == (1, 5)
+
+
+async def test_a_blob_store_that_is_away_costs_no_attempts_and_is_not_asked_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = OutboundWorld(max_attempts=2)
+    real = world.delivery._contents
+    asked = 0
+
+    class Away:
+        async def get(self, key: str) -> Content:
+            nonlocal asked
+            asked += 1
+            raise StoreUnavailable("the bucket does not answer")
+
+    world.delivery._contents = Away()
+    for number in range(30):
+        world.job(f"j{number}")
+    async with running(world):
+        for minute in range(1, 5):
+            await until(lambda minute=minute: len(world.queue.finished) == 30 * minute)  # type: ignore[misc]
+            for _ in range(500):
+                await asyncio.sleep(0)
+            assert asked == 30 * minute
+            world.clock.advance(121)
+        await until(lambda: len(world.queue.finished) == 150)
+        world.delivery._contents = real
+        world.clock.advance(121)
+        await until(lambda: len(world.queue.done) == 30)
+
+    assert {each.error for each in world.queue.finished[:30]} == {"the bucket does not answer"}
+    assert {each.job.attempts for each in world.queue.done.values()} == {1}
+
+
+async def test_few_outcomes_wait_to_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a kill, each of their messages would be sent again."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+    world = OutboundWorld(outbound={"connections": 20})
+    real, records = world.queue.finish, asyncio.Event()
+
+    async def slow(finished: Sequence[Finished]) -> set[str]:
+        await records.wait()
+        return await real(finished)
+
+    world.worker._finishing = Gatherer(slow, 1000)
+    for number in range(300):
+        world.job(f"j{number}")
+    async with running(world):
+        await until(lambda: len(world.attempts.mails) > module.MOST_UNRECORDED)
+        for _ in range(2000):
+            await asyncio.sleep(0)
+        assert module.MOST_UNRECORDED <= len(world.attempts.dots) < module.MOST_UNRECORDED + 20
+        records.set()
+        await until(lambda: len(world.queue.done) == 300)
+
+
+async def test_a_defect_of_the_queue_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = OutboundWorld()
+    real = world.queue.lease
+
+    async def damaged(*given: Any) -> list[QueuedJob]:
+        monkeypatch.setattr(world.queue, "lease", real)
+        raise ValueError("a row that cannot be read")
+
+    monkeypatch.setattr(world.queue, "lease", damaged)
+    world.job()
+    async with running(world):
+        await until(lambda: world.queue.done)
+
+    assert len(world.events("outbound_claim_failed")) == 1
 
 
 async def test_an_unreachable_queue_is_logged_once_and_its_return_too() -> None:
