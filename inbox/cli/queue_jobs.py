@@ -16,14 +16,8 @@ from inbox.cli.output import when
 
 if TYPE_CHECKING:
     from inbox.store.ports import Database
-    from inbox.store.ports.queue import (
-        AttemptRecord,
-        DeliveryRecord,
-        JobFilter,
-        JobRecipient,
-        QueuedJob,
-        RecipientState,
-    )
+    from inbox.store.ports.job_filter import JobFilter
+    from inbox.store.ports.queue import AttemptRecord, DeliveryRecord, JobRecipient, QueuedJob, RecipientState
 
 #: ``held`` is a state of its own for operators; the store keeps it as a separate flag.
 Status = Literal["queued", "processing", "held", "dead"]
@@ -65,7 +59,7 @@ class Chosen(Matching):
 
     def filter(self) -> JobFilter:
         """The conditions for the store. Raises WrongUsage."""
-        from inbox.store.ports.queue import JobFilter
+        from inbox.store.ports.job_filter import JobFilter
 
         wanted = JobFilter(
             domain=None if self.destination is None else self.destination.strip().lower().rstrip("."),

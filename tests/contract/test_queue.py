@@ -16,6 +16,7 @@ from inbox.plugin.api.testing import FakeClock
 from inbox.store.job_states import born
 from inbox.store.ports import Database, Scope
 from inbox.store.ports.ingest import Indexed, IndexedMessage
+from inbox.store.ports.job_filter import JobFilter
 from inbox.store.ports.queue import (
     FIRST_ATTEMPTS,
     LAST_ATTEMPTS,
@@ -27,7 +28,6 @@ from inbox.store.ports.queue import (
     DeliveryRecord,
     Finished,
     Job,
-    JobFilter,
     JobRecipient,
     Lease,
     Queue,

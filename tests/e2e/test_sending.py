@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import imaplib
 import re
+import smtplib
 import ssl
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pytest
 
 from inbox.app.config.loading import load
 from inbox.app.wiring.installation import opened
+from inbox.mail.content import MemoryContent
+from inbox.mail.dsn.build import Dsn, DsnRecipient, build
 from inbox.store.ports.queue import QueuedJob
 from tests.e2e.test_submission import ANN, connected, letter
 from tests.support.remote_servers import Remote, kept_by, smtp_sink, transactions
@@ -150,3 +153,31 @@ def _numbers(sink: Remote) -> Counter[str]:
 
 def _until_more(sink: Remote, than: int) -> None:
     until(lambda: len(kept_by(sink)) > than, "one more message is at the sink")
+
+
+def test_a_late_bounce_to_the_signed_return_path_is_tied_to_its_message(server: RunningServer, tmp_path: Path) -> None:
+    domain = ANN.partition("@")[2]
+    with smtp_sink(kept=tmp_path / "sink") as sink:
+        policy = POLICY.replace("recipients: {{}}", "recipients: {{}}\n  bounce_rules: {{}}\n  suppression: {{}}")
+        server.policy("default.yaml", policy.format(port=sink.port) + "  return_path: {signed: true}\n")
+        server.start()
+        with connected(server, "submission") as client:
+            client.send_message(letter("bob@elsewhere.test"))
+        (message,) = transactions(sink, 1)
+        left = re.search(rb"^X-Mail-Args:\s*<(bounce\+[0-9a-z]+@[^>]+)>", message, re.MULTILINE)
+        assert left is not None
+        address = left[1].decode()
+        assert address.endswith(f"@{domain}")
+        until(lambda: jobs(server) == [], "the delivery is recorded")
+        people = (DsnRecipient("bob@elsewhere.test", "5.1.1", 550, "no such user"),)
+        report = Dsn("failed", address, "mx.elsewhere.test", "1@elsewhere.test", 1.0, 1.0, people, MemoryContent(b""))
+        with smtplib.SMTP("127.0.0.1", server.port("smtp"), timeout=30) as peer:
+            peer.sendmail("", [address], build(report))
+            with pytest.raises(smtplib.SMTPRecipientsRefused):
+                peer.sendmail("", [address.replace("bounce+0", "bounce+1")], build(report))
+        with (
+            connected(server, "submission") as client,
+            pytest.raises(smtplib.SMTPRecipientsRefused, match="suppression"),
+        ):
+            client.send_message(letter("bob@elsewhere.test"))
+    assert b"smtp.egress.bounce" in server.log.read_bytes()

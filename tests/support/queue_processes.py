@@ -23,7 +23,8 @@ from inbox.app.config.loading import load
 from inbox.app.wiring.installation import Installation, opened
 from inbox.mail.content import MemoryContent
 from inbox.store.ports.ingest import Indexed, IndexedMessage
-from inbox.store.ports.queue import Job, JobFilter, JobRecipient, QueuedJob
+from inbox.store.ports.job_filter import JobFilter
+from inbox.store.ports.queue import Job, JobRecipient, QueuedJob
 from tests.support.counting_sink import CountingSink, counting_sink
 from tests.support.server import COMMAND, RunningServer
 from tests.support.store import IDS, email

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeVar
 
 from inbox.store.ports.hosting import Scope
+from inbox.store.ports.job_filter import ALL, JobFilter, JobStatus
 
 Item = TypeVar("Item")
 
 JobClass = Literal["transactional", "bulk", "dsn", "report"]
-JobStatus = Literal["queued", "processing", "dead"]
 RecipientStatus = Literal["pending", "delivered", "failed"]
 #: NOTIFY of RFC 3461 §4.1, RET of §4.3, BODY of RFC 6152 and RFC 3030.
 Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
@@ -264,26 +264,6 @@ class QueueCount:
     held: int = 0
     dead: int = 0
     oldest: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Conditions for jobs; None matches every job.
-
-    Attributes:
-        created_before: seconds since the epoch.
-        error: a part of ``last_error``, in any case.
-    """
-
-    domain: str | None = None
-    sender: str | None = None
-    status: JobStatus | None = None
-    held: bool | None = None
-    created_before: float | None = None
-    error: str | None = None
-
-
-ALL: Final = JobFilter()
 
 
 def bounded(jobs: Sequence[Item]) -> Sequence[Item]:

@@ -19,14 +19,13 @@ from inbox.store.job_states import revived
 from inbox.store.packed_jobs import packed_states, unpacked_recipients, unpacked_states
 from inbox.store.ports.changes import QUEUE
 from inbox.store.ports.hosting import STEP, Scope
+from inbox.store.ports.job_filter import ALL, JobFilter
 from inbox.store.ports.queue import (
-    ALL,
     LONGEST_LEASE,
     AttemptRecord,
     DeliveryRecord,
     Finished,
     Job,
-    JobFilter,
     QueueCount,
     QueuedJob,
     RecipientState,

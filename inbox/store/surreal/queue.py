@@ -19,15 +19,14 @@ from inbox.store.job_states import revived
 from inbox.store.packed_jobs import packed_states, unpacked_recipients, unpacked_states
 from inbox.store.ports.changes import QUEUE
 from inbox.store.ports.hosting import STEP, Scope
+from inbox.store.ports.job_filter import ALL, JobFilter
 from inbox.store.ports.queue import (
-    ALL,
     LONGEST_LEASE,
     MOST_JOBS,
     AttemptRecord,
     DeliveryRecord,
     Finished,
     Job,
-    JobFilter,
     QueueCount,
     QueuedJob,
     RecipientState,
@@ -39,7 +38,7 @@ from inbox.store.surreal import rows
 from inbox.store.surreal.entries import DROP_MAILS
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.job_changes import JobChanges, end, held_by_worker, id_of, make_due
-from inbox.store.surreal.job_reports import AMEND_DELIVERY, values_after
+from inbox.store.surreal.job_reports import amend_delivery, amending
 from inbox.store.surreal.jobs import (
     ACCOUNT_OF_ADDRESS,
     ADD_JOBS,
@@ -242,21 +241,9 @@ class SurrealQueue:
         return found[:MOST_JOBS]
 
     async def amend(self, tenant: str, job: str, later: Mapping[int, RecipientState], record: AttemptRecord) -> bool:
-        def work(changes: JobChanges) -> None:
-            for one, row in changes.seen.items():
-                if values := values_after(row, later, record):
-                    changes.set(one, **values)
-
-        async def in_delivery() -> bool:
-            one = RecordId("outbound_delivery", (tenant, job))
-            (row,) = await self._gateway.query("SELECT * FROM ONLY $id", id=one)
-            if row and (values := values_after(row, later, record)):
-                await self._gateway.transaction(AMEND_DELIVERY, id=one, seen=row["history"], values=values)
-            return bool(row)
-
-        if (await self._change([job_id(tenant, job)], work)).seen:
+        if (await self._change([job_id(tenant, job)], amending(later, record))).seen:
             return True
-        return await self._gateway.retried(in_delivery)
+        return await amend_delivery(self._gateway, tenant, job, later, record)
 
     async def jobs(
         self, tenant: str | None, wanted: JobFilter = ALL, *, after: QueuedJob | None = None, limit: int = 100

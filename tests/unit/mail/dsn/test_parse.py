@@ -8,7 +8,7 @@ import pytest
 
 from inbox.mail.content import MemoryContent
 from inbox.mail.dsn.parse import parse
-from inbox.mail.dsn.report import Notification
+from inbox.mail.dsn.report import Feedback, Notification
 
 STANDARD = b"""From: MAILER-DAEMON@mx.test\r
 Subject: Undelivered\r
@@ -111,3 +111,64 @@ def test_hostile_text_costs_little(body: bytes, kind: bytes) -> None:
     assert time.process_time() - before < 3  # a pattern that backtracks takes minutes
     assert len(report.recipients) <= 100
     assert all(len(one.text) <= 1000 and len(one.context) <= 1000 for one in report.recipients)
+
+
+#: After the examples of RFC 5965, Appendix B.
+FEEDBACK = b"""From: <abusedesk@example.com>
+To: <abuse@example.net>
+Subject: FW: Earn money
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=feedback-report; boundary="part1"
+
+--part1
+Content-Type: text/plain; charset="US-ASCII"
+
+This is an email abuse report for an email message received from IP 192.0.2.1.
+
+--part1
+Content-Type: message/feedback-report
+
+Feedback-Type: Abuse
+User-Agent: SomeGenerator/1.0
+Version: 1
+Original-Mail-From: <somespammer@example.net>
+Original-Rcpt-To: <user@example.com>
+Original-Rcpt-To: <other@example.com>
+Arrival-Date: Thu, 8 Mar 2005 14:00:00 EDT
+Reporting-MTA: dns; mail.example.com
+Source-IP: 192.0.2.1
+
+--part1
+Content-Type: message/rfc822
+
+Return-Path: <somespammer@example.net>
+From: <somespammer@example.net>
+Subject: Earn money
+
+Spam
+--part1--
+"""
+
+
+def test_a_feedback_report_has_type_program_and_envelope() -> None:
+    report = parse(MemoryContent(FEEDBACK.replace(b"\n", b"\r\n")))
+    assert (report.kind, report.reporting_mta) == ("complaint", "mail.example.com")
+    assert report.feedback == Feedback(
+        "abuse", "SomeGenerator/1.0", "somespammer@example.net", ("user@example.com", "other@example.com")
+    )
+    assert report.original.startswith(b"Return-Path: <somespammer@example.net>")
+
+
+def test_a_feedback_report_without_fields_is_one_of_another_type() -> None:
+    empty = (
+        FEEDBACK[: FEEDBACK.index(b"Feedback-Type")]
+        + FEEDBACK[FEEDBACK.index(b"--part1\nContent-Type: message/rfc822") :]
+    )
+    assert parse(MemoryContent(empty.replace(b"\n", b"\r\n"))).feedback == Feedback("other")
+
+
+def test_the_original_recipient_is_kept_beside_the_final_one() -> None:
+    text = STANDARD.replace(b"Final-Recipient:", b"Original-Recipient: rfc822; given@example.org\r\nFinal-Recipient:")
+    report = parse(MemoryContent(text))
+    assert {one.original for one in report.recipients} == {"given@example.org"}
+    assert "given@example.org" not in {one.address for one in report.recipients}
