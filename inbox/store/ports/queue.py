@@ -173,8 +173,7 @@ class QueuedJob:
         signed: the header fields that were added at the first attempt; the later ones send the same.
         hold_reason: why an operator or a rule holds it; None if it is not held.
         fence: grows with every lease.
-        dot_sent_at: when an attempt sent the final dot, or was about to (:meth:`Queue.sending`), and had not
-            finished; 0 otherwise.
+        dot_sent_at: when an unfinished attempt was about to send the final dot (:meth:`Queue.sending`); 0 otherwise.
         died_at: when delivery failed permanently; 0 if it has not.
     """
 
@@ -199,10 +198,7 @@ class QueuedJob:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """An attempt that is about to send the final dot.
-
-    ``signed`` are the header fields that it added to the message; empty leaves those that are kept.
-    """
+    """An attempt about to send the final dot. ``signed``: header fields that it added; empty leaves those kept."""
 
     job: QueuedJob
     signed: bytes = b""
@@ -274,11 +270,8 @@ def bounded(jobs: Sequence[Item]) -> Sequence[Item]:
 
 
 class Queue(Protocol):
-    """Jobs of all tenants (tables ``outbound_queue``, ``outbound_delivery``).
-
-    A new message is stored together with its jobs by the call that accepts it; :meth:`enqueue` is for a message that is
-    stored already.
-    """
+    """Jobs of all tenants (tables ``outbound_queue``, ``outbound_delivery``). The call that accepts a new message
+    stores its jobs; :meth:`enqueue` is for a message that is stored already."""
 
     async def enqueue(self, tenant: str, email: str, jobs: Sequence[Job]) -> None:
         """Adds at most ``MOST_JOBS`` jobs in one transaction.
