@@ -1,5 +1,5 @@
-"""Writes from the code: docs/reference (settings, commands, hooks, plugins, RFCs), docs/share (manual, completions),
-the tables in docs/rules.md, and the code blocks of docs/plugins.md (scripts/docblocks.py).
+"""Writes from the code: docs/reference (settings, commands, hooks, plugins, RFCs, log events), docs/share (manual,
+completions), the tables in docs/rules.md, and the code blocks of docs/plugins.md (scripts/docblocks.py).
 
 Usage: python scripts/gendocs.py [--check]
 
@@ -113,6 +113,7 @@ TITLES = {
     6533: "Internationalized Delivery Status and Disposition Notifications",
     6698: "The DNS-Based Authentication of Named Entities (DANE) Transport Layer Security (TLS) Protocol: TLSA",
     6710: "Simple Mail Transfer Protocol Extension for Message Transfer Priorities",
+    6758: "Tunneling of SMTP Message Transfer Priorities",
     6764: "Locating Services for Calendaring Extensions to WebDAV (CalDAV) and vCard Extensions to WebDAV (CardDAV)",
     6840: "Clarifications and Implementation Notes for DNS Security (DNSSEC)",
     6851: "IMAP MOVE Extension",
@@ -158,6 +159,7 @@ TITLES = {
 
 def pages() -> dict[str, str]:
     """The text of each page, by file name."""
+    from scripts.eventpages import event_page
     from scripts.pluginpages import plugin_pages
 
     return {
@@ -165,6 +167,7 @@ def pages() -> dict[str, str]:
         "cli.md": commands(),
         "hooks.md": hooks(),
         "rfc.md": rfcs(),
+        "events.md": event_page(NOTE),
         **plugin_pages(NOTE),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import shutil
 from dataclasses import fields
@@ -20,6 +21,7 @@ from inbox.policy.catalogue import Mode
 from inbox.policy.mistakes import PolicyMistakes
 from inbox.policy.snapshot import PolicySet
 from inbox.policy.stages import Stage
+from scripts.eventpages import events
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -27,8 +29,15 @@ AUTHENTICATION = (ROOT / "docs" / "authentication.md").read_text()
 _VARIABLE = re.compile(
     r"\b(?:SMTP|SERVER|INBOX|DNS|TLS|IMAP|IMAPS|LMTP|HTTP|S3|DATABASE|OTEL)_[A-Z0-9_]*[A-Z0-9]\b(?!_?\*)"
 )
-#: Names that only look like variables: a score's symbol, a cipher.
-_OTHER_NAMES = {"HTTP_REPUTATION", "TLS_AES_256_GCM_SHA384"}
+#: Names that only look like variables, a score's symbol and a cipher; and variables of OpenTelemetry's exporter.
+_OTHER_NAMES = {
+    "HTTP_REPUTATION",
+    "TLS_AES_256_GCM_SHA384",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_COMPRESSION",
+    "OTEL_RESOURCE_ATTRIBUTES",
+}
 _COMMAND = re.compile(r"(?:^(?:    |\$ )(?:\.venv/bin/)?|`)inbox ((?:[a-z-]+(?=[ `\n]) ?)+)", re.MULTILINE)
 _YAML = re.compile(r"^```yaml\n(plugins:.*?|# policies/.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -115,6 +124,19 @@ def test_the_changelog_has_each_heading_once_and_no_entry_twice() -> None:
         assert entries
         assert len(entries) == len(set(entries))
         assert re.findall(r"^(?!#).*\n\n- .*", release, re.MULTILINE) == []
+
+
+def test_the_events_that_the_page_about_operations_explains_are_logged() -> None:
+    table = PAGES["operations.md"].read_text().partition("| `event` | meaning |\n|---|---|\n")[2].partition("\n\n")[0]
+    named = [name for line in table.splitlines() for name in re.findall(r"`([\w.*]+)`", line.split("|")[1])]
+    logged = set(events())
+    patterns = [re.compile(re.escape(name).replace(r"\*", r"\w+")) for name in logged]
+    assert len(named) > 50
+    assert [
+        name for name in named
+        if not (any(pattern.fullmatch(name) for pattern in patterns) or fnmatch.filter(logged, name))
+    ] == []  # fmt: skip
+    assert {"smtp.egress.queue", "smtp.policy.attachment_reject"} <= set(named)
 
 
 def test_the_readme_links_every_page() -> None:

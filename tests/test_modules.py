@@ -31,6 +31,14 @@ TOGETHER = {
         "inbox/store/sqlite/suppression.py",
         "inbox/store/surreal/suppression.py",
     ],
+    "tests/contract/test_idempotency.py": [
+        "inbox/store/sqlite/idempotency.py",
+        "inbox/store/surreal/idempotency.py",
+    ],
+    "tests/contract/test_job_reports.py": [
+        "inbox/store/sqlite/job_reports.py",
+        "inbox/store/surreal/job_reports.py",
+    ],
     "tests/contract/test_accounts.py": [
         "inbox/store/surreal/accounts.py",
     ],
@@ -63,6 +71,7 @@ TOGETHER = {
         "inbox/store/surreal/ingest.py",
         "inbox/store/surreal/job_changes.py",
         "inbox/store/surreal/messages.py",
+        "inbox/store/surreal/plan.py",
         "inbox/store/surreal/plugin_state.py",
         "inbox/store/surreal/queue.py",
         "inbox/store/surreal/rows.py",

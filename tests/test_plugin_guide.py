@@ -40,8 +40,8 @@ PAGE = (ROOT / "docs" / "plugins.md").read_text()
 #: The page without its code: what an author reads about a name.
 PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 CONTEXT = [
-    api.Session, api.Tls, api.Identity, api.Recipient, api.Transaction, api.Delivery, api.Failure, api.Message,
-    api.PartInfo, api.Link, api.Headers, api.Address, api.Facts,
+    api.Session, api.Tls, api.Identity, api.Recipient, api.Transaction, api.Delivery, api.Failure, api.Notification,
+    api.Message, api.PartInfo, api.Link, api.Headers, api.Address, api.Facts,
 ]  # fmt: skip
 SERVICES: dict[str, type] = {
     "clock": Clock, "log": services.Log, "directory": services.Directory, "rates": services.Rates, "dns": Resolver,
@@ -189,6 +189,7 @@ def test_every_answer_is_described_with_its_fields(kind: type) -> None:
             "Edits of one copy",
             "The way of an attempt",
             "Failed deliveries",
+            "Notifications",
             "Shadow",
         )
     )

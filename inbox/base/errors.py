@@ -56,6 +56,10 @@ class AlreadyExists(StoreError):
     code, status, text = 550, "5.3.0", "Already exists"
 
 
+class KeyTaken(AlreadyExists):
+    """Another message was accepted with the same idempotency key; nothing was written."""
+
+
 class NotFound(StoreError):
     """The object does not exist, or no longer exists."""
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from inbox.base.errors import NotFound, StoreError
-from inbox.cli.context import WrongUsage, command, database, tenant_id
+from inbox.base.spans import is_sampled, trace_ids
+from inbox.cli.context import WrongUsage, command, config, database, tenant_id
 from inbox.cli.moments import moment
 from inbox.cli.output import Json, RowPrinter, print_json, say, show_rows, show_text, when
 from inbox.cli.queue_jobs import Names, find, job_values, lines, transaction_of
@@ -194,14 +195,29 @@ async def explain(
         lives = await _lives(db, which.strip().lower(), tenant)
     if not lives:
         raise NotFound(await _not_there(which, tenant))
+    trace = _trace_of(*lives[0])
     if as_json:
-        values = [_life(decision, jobs, names) for decision, jobs in lives]
+        values = [{**_life(decision, jobs, names), **trace} for decision, jobs in lives]
         print_json(values[0] if len(values) == 1 else values)
         return
     for index, (decision, jobs) in enumerate(lives):
         if index:
             say("")
         show_text(_story(decision, jobs, names))
+    for name, value in trace.items():
+        say(f"{name}: {value}")
+
+
+def _trace_of(decision: Decision | None, jobs: Sequence[QueuedJob | DeliveryRecord]) -> dict[str, str]:
+    """The id under which a collector has the message's trace; empty if it is not exported."""
+    otel = config().otel
+    transaction = decision.id if decision is not None else transaction_of(jobs[0])
+    if not otel.enabled or not transaction:
+        return {}
+    if decision is not None and (decision.stage != "data" or decision.count):
+        return {}  # the refusal of a command has an id of its own
+    trace = trace_ids(transaction).trace
+    return {"trace": f"{trace:032x}"} if is_sampled(trace, otel.sample_ratio) else {}
 
 
 async def _lives(db: Database, which: str, tenant: str | None) -> list[Life]:

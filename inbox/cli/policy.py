@@ -261,6 +261,7 @@ def _values(policy: EffectivePolicy, tenant: str) -> dict[str, Any]:
         "thresholds": policy.thresholds.model_dump(mode="json", exclude_none=True),
         "groups": dict(policy.caps),
         "outbound": policy.outbound.model_dump(mode="json", exclude_unset=True),
+        "submission": policy.submission.model_dump(mode="json", exclude_unset=True),
         "plugins": [
             {
                 "plugin": entry.name,

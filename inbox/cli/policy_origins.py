@@ -17,7 +17,7 @@ def origins(policy: EffectivePolicy, levels: Sequence[NamedLevel], overrides: Do
     """The names of the levels, in the shape that the values have."""
     from dataclasses import asdict
 
-    from inbox.policy.origins import of_group, of_outbound, of_plugin, of_threshold
+    from inbox.policy.origins import of_group, of_outbound, of_plugin, of_submission, of_threshold
 
     given = {} if overrides is None else {name: v for name, v in asdict(overrides).items() if v is not None}
     thresholds = policy.thresholds.model_dump(exclude_none=True)
@@ -25,6 +25,7 @@ def origins(policy: EffectivePolicy, levels: Sequence[NamedLevel], overrides: Do
         "thresholds": {name: of_threshold(levels, name) for name in thresholds},
         "groups": {name: of_group(levels, name) for name in policy.caps},
         "outbound": {name: of_outbound(levels, name) for name in policy.outbound.model_dump(exclude_unset=True)},
+        "submission": {name: of_submission(levels, name) for name in policy.submission.model_dump(exclude_unset=True)},
         "plugins": {entry.name: of_plugin(levels, entry, given) for entry in policy.plugins},
     }
 
@@ -35,7 +36,7 @@ def show(values: dict[str, Any], named: dict[str, Any], *, everything: bool) -> 
 
     show_one({"tenant": values["tenant"] or "(none: the default policy)"}, as_json=False)
     rows = []
-    for kind in ("thresholds", "groups", "outbound"):
+    for kind in ("thresholds", "groups", "outbound", "submission"):
         for name, value in values[kind].items():
             rows.append({"part": kind, "setting": name, "value": value, "from": named[kind][name]})
     for plugin in values["plugins"]:

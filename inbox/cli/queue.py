@@ -115,7 +115,7 @@ async def stats(
             "processing": one.processing,
             "held": one.held,
             "dead": one.dead,
-            "oldest": when(one.oldest),
+            "oldest": when(one.oldest) if one.oldest else "",
         }
         for one in counts[:limit]
     ]

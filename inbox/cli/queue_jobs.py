@@ -273,6 +273,12 @@ def _attempts(history: Sequence[AttemptRecord], made: int) -> Iterator[str]:
     for number, one in enumerate(history):
         if number == FIRST_ATTEMPTS and len(history) == FIRST_ATTEMPTS + LAST_ATTEMPTS < made:
             yield f"  attempts    {made - len(history)} more, which are not kept"
+        if one.stage in {"report", "complaint"}:
+            who = f" from {one.host}" if one.host else ""
+            label = "bounce    " if one.stage == "report" else "complaint "
+            status = "" if one.enhanced in one.text else f" ({one.enhanced})"
+            yield f"  {label}  {when(one.at)}{who}: {one.text}{status}"
+            continue
         yield f"  attempt     {when(one.at)} {_where(one)}"
         after = f" after {one.stage}" if one.stage else ""
         yield f"    reply     {reply_text(one.code, one.enhanced, one.text)}{after}, {one.seconds:.1f} s"

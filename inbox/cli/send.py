@@ -45,6 +45,10 @@ async def send(
         list[Path] | None, typer.Option(metavar="FILE", help="A file to attach; may be repeated.")
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Send the text as HTML.")] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Send the message once, however often the command is repeated with this key."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Send a message as one of this server's users, and print the id for inbox explain.
@@ -56,7 +60,7 @@ async def send(
     copied = [_address("--cc", one) for one in cc or ()]
     message = _built(author, recipients, copied, subject, _text(body), attach or [], html=html)
     everybody = list(dict.fromkeys((*recipients, *copied)))
-    transaction, reply = await _submitted(author, everybody, message)
+    transaction, reply = await _submitted(author, everybody, message, idempotency_key)
     if as_json:
         print_json({"id": transaction, "reply": reply, "recipients": [str(one) for one in everybody]})
     else:
@@ -132,7 +136,7 @@ def _built(
     return made
 
 
-async def _submitted(author: Address, recipients: list[Address], message: bytes) -> tuple[str, str]:
+async def _submitted(author: Address, recipients: list[Address], message: bytes, key: str | None) -> tuple[str, str]:
     """Submits the message; returns the transaction's id and the reply.
 
     Raises:
@@ -158,10 +162,10 @@ async def _submitted(author: Address, recipients: list[Address], message: bytes)
         if envelope is None:
             raise NotSo(_in_words(f"<{author}>: ", reply))
         await _recipients(parts, envelope, recipients)
-        (reply,) = await submission.data(envelope, MemoryContent(message))
+        reply, transaction = await submission.submit(envelope, MemoryContent(message), key)
         if not reply.positive:
             raise NotSo(_in_words("", reply))
-        return envelope.transaction.id, _in_words("", reply)
+        return transaction, _in_words("", reply)
 
 
 async def _recipients(parts: Parts, envelope: Envelope, recipients: list[Address]) -> None:

@@ -14,7 +14,7 @@ import typer
 from inbox.base.errors import InboxError, NotFound
 from inbox.cli.bulk import Check, Mistakes, Source, read
 from inbox.cli.changing import Change, Yes
-from inbox.cli.context import command, database, tenant_id
+from inbox.cli.context import command, config, database, tenant_id
 from inbox.cli.output import Json, print_json, progress, say, show_rows, when
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ async def add(
         owner = await _owner(db, tenant)
         until = None if days is None else now + days * _DAY
         entry = Suppression(owner, parsed.scope, parsed.target, reason, "operator", not allow, now, until)
-        await db.suppressions.put([entry])
+        await db.suppressions.put([entry], most=config().outbound.suppression_max_entries)
     change = Change("allow" if allow else "suppress", parsed.scope, parsed.target, tenant)
     change.receipt("allowed" if allow else "suppressed", as_json, reason=reason, expires=_expires(until))
 
@@ -113,7 +113,8 @@ async def remove(target: Target, tenant: Tenant, yes: Yes = False, as_json: Json
 async def import_(source: Source, tenant: Tenant, dry_run: Check = False, as_json: Json = False) -> None:
     """Add the entries of a file with the columns target, reason, expires (2027-01-31) and active (yes, no).
 
-    Entries for the same targets are replaced, so that a run can be repeated.
+    Entries for the same targets are replaced, so that a run can be repeated, also after it stopped because the list was
+    full (SMTP_OUTBOUND_SUPPRESSION_MAX_ENTRIES).
     """
     mistakes = Mistakes(source)
     lines = read(source, ("target",), _FIELDS[1:], mistakes)
@@ -122,10 +123,11 @@ async def import_(source: Source, tenant: Tenant, dry_run: Check = False, as_jso
         entries = [entry for line in lines if (entry := _wanted(owner, line.number, line.values, now, mistakes))]
         mistakes.check()
         if not dry_run:
+            most = config().outbound.suppression_max_entries
             with progress("Adding entries", len(entries)) as advance:
                 for start in range(0, len(entries), _PAGE):
                     batch = entries[start : start + _PAGE]
-                    await db.suppressions.put(batch)
+                    await db.suppressions.put(batch, most=most)
                     advance(len(batch))
     if as_json:
         print_json({"action": "import", "tenant": tenant, "dry_run": dry_run, "entries": len(entries)})

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from inbox.base.clock import Clock
 from inbox.base.limits import DNS_QUESTIONS, DNS_SLOW_SECONDS, DNS_ZONE_QUESTIONS
+from inbox.base.metrics import Counter, Family
 from inbox.dns.answers import SPENT, Answer, DnsError, DnsTemporary, LookupsSpent, Mx, NameUnfit, Tlsa
 from inbox.dns.cache import AnswerCache, Outcome, Question
 from inbox.dns.lookups import Lookups, SlowLookups, current
@@ -118,6 +119,7 @@ class CachingResolver:
         self._flights = _Flights()
         self._slow_after = slow
         self._slow = SlowLookups()
+        self._results = Counter("inbox_dns_queries_total", "Questions to DNS servers, by their result.", ("result",))
 
     async def txt(self, name: str) -> Answer[bytes]:
         return await self._answer(("TXT", name))
@@ -139,6 +141,10 @@ class CachingResolver:
 
     async def cname(self, name: str) -> Answer[str]:
         return await self._answer(("CNAME", name))
+
+    def families(self) -> list[Family]:
+        """Counts of the questions that the cache did not answer."""
+        return [self._results.family()]
 
     async def validates(self) -> bool:
         """Whether a trusted server validates the DNS root (AD). Raises DnsTemporary without an answer."""
@@ -205,20 +211,24 @@ class CachingResolver:
         outcome."""
         outcome: Outcome
         question = flight.question
-        ttl = FAILURE_TTL
+        ttl, result = FAILURE_TTL, "failed"
         try:
             async with asyncio.timeout(0 if flight.given_up else self._lifetime) as flight.timeout:
                 outcome, ttl = await self._exchange(*question)
+            result = "answered"
         except DnsTemporary as error:
             outcome = type(error)(f"{_named(question)}: {error}"[:200])
         except TimeoutError:
             if flight.given_up:
+                self._results.add("given_up")
                 return LookupsSpent(flight.given_up)
+            result = "timeout"
             outcome = DnsTemporary(f"{_named(question)}: no answer within {self._lifetime:g} seconds")
             silent = f"the name servers of {question[1][:80]!r} did not answer a moment ago"
             self._cache.put(_of_name_servers(question), DnsTemporary(silent), FAILURE_TTL)
         except Exception as error:  # noqa: BLE001  caused by received records; the waiters get it as an error
             outcome = DnsTemporary(f"{_named(question)}: {type(error).__name__}: {error}"[:200])
+        self._results.add(result)
         self._cache.put(question, outcome, ttl)
         return outcome
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from inbox.base.errors import InboxError, StoreError
+from inbox.base.errors import InboxError, KeyTaken, StoreError
 from inbox.base.limits import MAX_RECEIVED
 from inbox.flow.deliveries import Deliveries
 from inbox.flow.destinations import SENT, IntoMailbox
@@ -25,9 +26,10 @@ from inbox.flow.judge import Judge
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
 from inbox.flow.outbound.handover import Handover
+from inbox.flow.outbound.late_reports import LateReports
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import Recorder, whom
-from inbox.flow.replies import HEADER_TOO_LONG, LOOP, NUL_REFUSED, TROUBLE
+from inbox.flow.replies import HEADER_TOO_LONG, KEY_IN_USE, LOOP, NUL_REFUSED, TROUBLE
 from inbox.flow.shares import (
     Disposition,
     TenantShare,
@@ -58,6 +60,7 @@ from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddRecipient, Discard, DropRecipient, Quarantine, Redirect, Reject, Verdict
+from inbox.store.ports.idempotency import IdempotencyKey
 from inbox.store.ports.ingest import Accepted, Ingest
 from inbox.store.ports.messages import Placed
 
@@ -80,13 +83,31 @@ class SentCopy(msgspec.Struct, frozen=True):
     shared: SendAs | None = None
 
 
+class Authored(msgspec.Struct, frozen=True):
+    """Choices of the author of a submitted message.
+
+    Attributes:
+        sent: the copy that the author keeps; None: the server stores none.
+        key: the author's idempotency key.
+        hides_client: Received omits the author's computer.
+    """
+
+    sent: SentCopy | None = None
+    key: IdempotencyKey | None = None
+    hides_client: bool = False
+
+
+#: Of a message from outside.
+NOT_AUTHORED: Final = Authored()
+
+
 class Incoming(msgspec.Struct, frozen=True):
     """A whole message at a door.
 
     Attributes:
         positive: the reply if the message is accepted.
         internal_date: seconds since the epoch; None: now.
-        sent: the copy that the author keeps; None: the server stores none.
+        authored: of a submitted message.
     """
 
     envelope: Envelope
@@ -94,7 +115,7 @@ class Incoming(msgspec.Struct, frozen=True):
     rules: DoorRules
     positive: Reply
     internal_date: float | None = None
-    sent: SentCopy | None = None
+    authored: Authored = NOT_AUTHORED
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -124,6 +145,7 @@ class Acceptance:
         log: Log,
         forwarding: Forwarding,
         handover: Handover | None = None,
+        reports: LateReports | None = None,
     ) -> None:
         self._judge = judge
         self._recipients = recipients
@@ -135,6 +157,7 @@ class Acceptance:
         self._log = log
         self._forwarding = forwarding
         self._handover = handover or Handover()
+        self._reports = reports
 
     async def accept(self, incoming: Incoming) -> Answered:
         """Judges the message for each tenant, finds each recipient's destinations, stores it, or refuses it.
@@ -143,7 +166,7 @@ class Acceptance:
         """
         rules, content = incoming.rules, incoming.content
         message = incoming.envelope.transaction.message = Message(content)
-        shares = split(incoming.envelope, content)
+        shares = split(incoming.envelope, content, hides_client=incoming.authored.hides_client)
         nul = await holds_nul(content)
         unfit = NUL_REFUSED if nul and self._judge.refuses_nul else _unfit(message, rules)
         if unfit is not None:
@@ -164,8 +187,8 @@ class Acceptance:
                 return await self._refuse(incoming, shares, refusal)
             try:
                 shares = await self._quarantined(shares)
-                if incoming.sent is not None:
-                    shares = await self._with_sent(incoming, incoming.sent, shares)
+                if incoming.authored.sent is not None:
+                    shares = await self._with_sent(incoming, incoming.authored.sent, shares)
             except StoreError as error:
                 return await self._not_stored(incoming, shares, error)
         return await self._store(incoming, shares)
@@ -223,18 +246,28 @@ class Acceptance:
 
     async def _store(self, incoming: Incoming, shares: list[TenantShare]) -> Answered:
         tx = incoming.envelope.transaction
-        shared = None if incoming.sent is None else incoming.sent.shared
+        if self._reports is not None:
+            try:
+                await self._reports.read(shares, incoming.content)
+            except InboxError as error:
+                return await self._not_stored(incoming, shares, error)
+        sent, key = incoming.authored.sent, incoming.authored.key
+        shared = None if sent is None else sent.shared
         traced = incoming.rules.adds_trace
-        messages = self._deliveries.messages(tx, shares, incoming.internal_date, traced=traced, shared=shared)
+        messages = self._deliveries.messages(
+            tx, shares, incoming.internal_date, traced=traced, shared=shared, idempotency_key=key
+        )
         messages = tuple([self._handover.leased(message) for message in messages])
         records = self._recorder.judged(tx, shares, incoming.positive)
         try:
             # From here on the server is responsible for delivery.
-            placed = await self._ingest.accept(Accepted(messages, tuple(records)))
+            placed = await self._ingest.accept(Accepted(messages, tuple(records), key))
+        except KeyTaken as error:
+            return Answered(shares, KEY_IN_USE, [], error)
         except InboxError as error:
             return await self._not_stored(incoming, shares, error)
         self._handover.take(messages)
-        self._recorder.accepted(tx, records)
+        self._recorder.accepted(tx, shares, records, incoming.positive)
         return Answered(shares, incoming.positive, [place for places in placed for place in places])
 
     async def _not_stored(self, incoming: Incoming, shares: list[TenantShare], error: InboxError) -> Answered:

@@ -16,6 +16,7 @@ from inbox.mail.content import Content
 from inbox.mail.release import release_time
 from inbox.plugin.api.context import Recipient, Transaction
 from inbox.plugin.api.facts import DkimFact, DmarcFact, Facts, SpfFact
+from inbox.store.ports.idempotency import IdempotencyKey
 from inbox.store.ports.ingest import AcceptedMessage, Copy
 from inbox.store.ports.queue import Body, Job, JobRecipient, Notify, Ret
 
@@ -51,6 +52,7 @@ class _Source:
     now: float
     traced: bool
     shared: SendAs | None
+    key: str | None
 
 
 class Deliveries:
@@ -74,6 +76,7 @@ class Deliveries:
         *,
         traced: bool,
         shared: SendAs | None = None,
+        idempotency_key: IdempotencyKey | None = None,
     ) -> tuple[AcceptedMessage, ...]:
         """One message for each content of each tenant, in the order of the recipients.
 
@@ -82,11 +85,14 @@ class Deliveries:
             internal_date: seconds since the epoch; None: now.
             traced: each copy gets trace fields, by which a retry is recognised.
             shared: the permission to send as a shared inbox. Its event is recorded with the author's copy.
+            idempotency_key: the author's key; jobs of other tenants do not show it.
         """
         now = self._clock.now()
         made: list[AcceptedMessage] = []
         for share in shares:
-            source = _Source(tx, share, now, traced, shared)
+            key = idempotency_key
+            own = key.key if key is not None and key.tenant == share.tenant else None
+            source = _Source(tx, share, now, traced, shared, own)
             results = _results(share.transaction.facts)
             made += [
                 AcceptedMessage(
@@ -169,6 +175,8 @@ class Deliveries:
             envid=params.get("ENVID"),
             body=cast("Body", params.get("BODY", "7BIT").upper()),
             smtputf8=smtputf8,
+            require_tls="REQUIRETLS" in params,
+            priority=int(params.get("MT-PRIORITY", 0)),
             actor_account=None if identity is None else identity.account,
             shared_inbox=None if source.shared is None else source.shared.shared_inbox,
             transaction=tx.id,
@@ -184,6 +192,7 @@ class Deliveries:
                 smtputf8=smtputf8,
                 hide_client=source.share.hides_client,
             ),
+            idempotency_key=source.key,
         )
 
 

@@ -76,7 +76,16 @@ class AlreadyServed(msgspec.Struct, frozen=True):
     by: str
 
 
-Destination = IntoMailbox | IntoQuarantine | Relay | Discarded | AlreadyServed
+class ReadAsReport(msgspec.Struct, frozen=True):
+    """The message is read as a report about a sent one, a bounce or a complaint (``inbox.flow.outbound.late_reports``).
+
+    ``job`` is the job of the message; empty: the report itself names it.
+    """
+
+    job: str = ""
+
+
+Destination = IntoMailbox | IntoQuarantine | Relay | Discarded | AlreadyServed | ReadAsReport
 Destinations = tuple[Destination, ...]
 
 

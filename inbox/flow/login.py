@@ -16,6 +16,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import AuthenticationFailed, StoreError, StoreUnavailable
 from inbox.base.peers import network_of
 from inbox.flow.guesses import FAILURES_PER_ACCOUNT, FAILURES_PER_PEER, KNOWN_SECONDS, WINDOW_SECONDS, Guesses
+from inbox.flow.meters import FlowMeters
 from inbox.identity import app_passwords
 from inbox.identity.passwords import Passwords
 from inbox.identity.scram import (
@@ -113,6 +114,8 @@ class PasswordLogin:
         self._credentials = credentials
         self._secret = secret
         self._tokens = tokens
+        #: Counts logins; the program replaces it with its own.
+        self.meters = FlowMeters()
 
     @property
     def accepts_tokens(self) -> bool:
@@ -178,12 +181,14 @@ class PasswordLogin:
                 raise AuthenticationFailed(f"refused by policy: {verdict}")
             await self._guesses.succeeded(peer, key)
         except AuthenticationFailed as error:
+            self.meters.login(session.door, succeeded=False)
             self._log.warning(
                 "login_failed", id=session.id, door=session.door, address=key,
                 tenant=identity.tenant_name if identity is not None else "", peer=str(session.peer), why=str(error),
             )  # fmt: skip
             await self._sleep(FAILURE_DELAY)
             raise
+        self.meters.login(session.door, succeeded=True)
         await self._note_use(proven, str(session.peer))
         self._log.info(
             "login", id=session.id, door=session.door, address=identity.address, tenant=identity.tenant_name,

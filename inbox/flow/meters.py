@@ -1,4 +1,4 @@
-"""Metrics of the flow: messages that are accepted and refused, and the time it takes."""
+"""Metrics of the flow: messages that are accepted and refused, the time it takes, and logins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inbox.policy.verdicts import Accept
 from inbox.store.ports.decisions import DecisionRecord
 
 #: The label ``plugin`` of a refusal that no plugin gave.
-_CORE: Final = "none"
+NOBODY: Final = "none"
 
 
 class FlowMeters:
@@ -33,23 +33,36 @@ class FlowMeters:
         self._seconds = Histogram(
             "inbox_accept_seconds", "Time from MAIL to the reply for a message that was made durable.", ("door",)
         )
+        self._logins = Counter("inbox_logins_total", "Logins, by their result.", ("door", "result"))
 
     def accepted(self, door: Door, records: Sequence[DecisionRecord], seconds: float) -> None:
         """A message was made durable."""
-        outcome = records[0].outcome if records else "accept"
-        if len(records) > 1 and any(record.outcome != outcome for record in records):
-            outcome = "mixed"
-        self._accepted.add(door, outcome)
+        self._accepted.add(door, outcome_of_all(records))
         self._seconds.observe(seconds, door)
 
     def refused(self, door: Door, stage: Stage, refusal: Reply, judgements: Iterable[StageOutcome]) -> None:
         """A command or a message was refused; ``judgements`` are those that may have caused it."""
-        plugin = _CORE
-        for judgement in judgements:
-            if judgement.decided_by and not isinstance(judgement.verdict, Accept):
-                plugin = judgement.decided_by
-        self._refused.add(door, stage, outcome_of(refusal), plugin)
+        self._refused.add(door, stage, outcome_of(refusal), decided_by(judgements))
+
+    def login(self, door: Door, *, succeeded: bool) -> None:
+        """A login ended. One that a store failed is not counted."""
+        self._logins.add(door, "succeeded" if succeeded else "failed")
 
     def families(self) -> list[Family]:
         """All of it, for ``GET /metrics``."""
-        return [self._accepted.family(), self._refused.family(), self._seconds.family()]
+        return [self._accepted.family(), self._refused.family(), self._seconds.family(), self._logins.family()]
+
+
+def outcome_of_all(records: Sequence[DecisionRecord]) -> str:
+    """The outcome of a message that was made durable with these records, one for each tenant."""
+    outcome = records[0].outcome if records else "accept"
+    return outcome if all(record.outcome == outcome for record in records) else "mixed"
+
+
+def decided_by(judgements: Iterable[StageOutcome]) -> str:
+    """The plugin that decided against the message, ``score`` for a threshold, or ``none``."""
+    plugin = NOBODY
+    for judgement in judgements:
+        if judgement.decided_by and not isinstance(judgement.verdict, Accept):
+            plugin = judgement.decided_by
+    return plugin

@@ -13,7 +13,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import PolicyError, StoreError
 from inbox.base.ids import Ids
 from inbox.dns.lookups import Lookups, network, work_for
-from inbox.flow.accept import Acceptance, Answered, Incoming, SentCopy
+from inbox.flow.accept import NOT_AUTHORED, Acceptance, Answered, Authored, Incoming
 from inbox.flow.door_rules import LMTP, SMTP, SUBMISSION, DoorRules
 from inbox.flow.edits import set_apart
 from inbox.flow.envelope import Envelope, NotAdmitted
@@ -113,16 +113,25 @@ class Pipeline:
 
     # -- the message --------------------------------------------------------------------------------------------
 
-    async def data(self, envelope: Envelope, content: Content, sent: SentCopy | None = None) -> list[Reply]:
+    def accepted(self, transaction: str) -> Reply:
+        """The reply to a message that a transaction accepted."""
+        return self._judge.with_id(Reply(250, "2.0.0", "OK"), transaction)
+
+    async def data(
+        self,
+        envelope: Envelope,
+        content: Content,
+        authored: Authored = NOT_AUTHORED,
+    ) -> list[Reply]:
         """Judges and stores the message; one reply, or over LMTP one for each recipient.
 
-        ``sent`` is the copy that the author of a submitted message keeps.
+        The reply is ``KEY_IN_USE`` if a stored message has the idempotency key of ``authored``.
         """
         tx = envelope.transaction
         _count_lookups(tx.session)
         rules = _RULES.get(tx.session.door, SMTP)
-        positive = self._judge.with_id(Reply(250, "2.0.0", "OK"), tx.id)
-        answered = await self._acceptance.accept(Incoming(envelope, set_apart(content), rules, positive, sent=sent))
+        incoming = Incoming(envelope, set_apart(content), rules, self.accepted(tx.id), authored=authored)
+        answered = await self._acceptance.accept(incoming)
         if answered.reply.positive:
             self._log_accepted(tx, answered, content.size)
         return self._replies(envelope, answered) if rules.answers_each_recipient else [answered.reply]

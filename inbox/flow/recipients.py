@@ -7,9 +7,10 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from inbox.base.errors import PolicyError, StoreError
-from inbox.flow.destinations import Destinations, Discarded, Relay, forwarded_to, mailboxes_of
+from inbox.flow.destinations import Destinations, Discarded, ReadAsReport, Relay, forwarded_to, mailboxes_of
 from inbox.flow.envelope import Admitted, Envelope, NotAdmitted
 from inbox.flow.judge import Judge
+from inbox.flow.outbound.late_reports import LateReports
 from inbox.flow.outbound.srs import Srs
 from inbox.flow.replies import refusal_of
 from inbox.flow.shares import Disposition, TenantShare, refused, view_for
@@ -52,6 +53,7 @@ class Recipients:
     Args:
         relaying: None: no session may relay.
         srs: reads the addresses to which bounces of forwarded mail come; None: there are none.
+        reports: reads the addresses to which bounces of sent mail come; None: there are none.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Recipients:
         server_name: str,
         relaying: Relaying | None = None,
         srs: Srs | None = None,
+        reports: LateReports | None = None,
     ) -> None:
         self._server_name = server_name.lower()
         self._judge = judge
@@ -69,6 +72,7 @@ class Recipients:
         self._log = log
         self._relaying = relaying
         self._srs = srs
+        self._reports = reports
 
     async def admit(self, envelope: Envelope, recipient: Recipient) -> Admitted | NotAdmitted:
         """Resolves ``recipient`` to its destinations; sets its tenant.
@@ -86,6 +90,9 @@ class Recipients:
         recipient.tenant_name = domain.tenant.name
         if self._is_second_tenant(envelope, domain):
             return NotAdmitted(ONE_TENANT)
+        job = ""
+        if self._reports is not None and recipient.address.local.lower().startswith("bounce+"):
+            job, domain = await self._of_sender(self._reports, recipient, domain)
         policy = self._judge.for_recipient(domain, recipient.effective.key)
         original = None
         if self._srs is not None and self._srs.is_rewritten(recipient.address):
@@ -111,10 +118,27 @@ class Recipients:
                 destinations += forwarded_to(resolved.forwards)
             if not destinations:
                 return NotAdmitted(NOT_FORWARDED, judgement)
+            destinations = _with_report(destinations, job, recipient, policy)
             return Admitted(recipient, domain, policy, judgement, destinations)
         if resolved is None and not policy.gives(Resolved):
             return self._not_resolved(recipient, judgement)
         return NotAdmitted(UNKNOWN, judgement)
+
+    async def _of_sender(
+        self, reports: LateReports, recipient: Recipient, domain: HostedDomain
+    ) -> tuple[str, HostedDomain]:
+        """The id of the job whose signed return path the recipient is, and the domain of its sender, to whom the
+        message goes. A forged or expired address is an ordinary one."""
+        found = await reports.sender_of(recipient.address, domain.tenant.id)
+        if found is None:
+            return "", domain
+        job, sender = found
+        address = Address.parse(sender)
+        home = await self._directory.domain(address.domain)
+        if home is None or home.tenant.id != domain.tenant.id:
+            return "", domain
+        recipient.redirected = address
+        return job, home
 
     async def _bounced(
         self, recipient: Recipient, domain: HostedDomain, policy: EffectivePolicy, judgement: StageOutcome, to: Address
@@ -298,6 +322,17 @@ class Recipients:
         reached, _ = await self._directory.reach(domain, address.key)
         forwards = forwarded_to(reached.forwards) if outside else ()
         return mailboxes_of([account.address for account in reached.accounts]) + forwards
+
+
+def _with_report(destinations: Destinations, job: str, recipient: Recipient, policy: EffectivePolicy) -> Destinations:
+    """The destinations of a message that is read as a report, if the recipient is a signed return path (of ``job``), or
+    an address for feedback reports."""
+    settings = policy.outbound.return_path
+    if job:
+        return (ReadAsReport(job), *(destinations if settings.forward else ()))
+    if settings.feedback and recipient.address.key in settings.feedback:
+        return (ReadAsReport(), *destinations)
+    return destinations
 
 
 def _may_leave(recipient: Recipient) -> bool:

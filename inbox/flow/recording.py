@@ -15,6 +15,7 @@ from inbox.flow.destinations import (
     Discarded,
     IntoMailbox,
     IntoQuarantine,
+    ReadAsReport,
     Relay,
 )
 from inbox.flow.envelope import Envelope, NotAdmitted
@@ -23,6 +24,7 @@ from inbox.flow.meters import FlowMeters
 from inbox.flow.refusals import Manner, Refusals
 from inbox.flow.replies import outcome_of
 from inbox.flow.shares import Disposition, TenantShare, seen_by
+from inbox.flow.tracing import Tracer
 from inbox.mail.flags import flag_names
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Recipient, Session, Transaction
@@ -48,9 +50,17 @@ class Recorder:
     """Makes the records, and writes those that are not stored together with a message."""
 
     def __init__(
-        self, judge: Judge, decisions: DecisionWriter, clock: Clock, ids: Ids, log: Log, meters: FlowMeters
+        self,
+        judge: Judge,
+        decisions: DecisionWriter,
+        clock: Clock,
+        ids: Ids,
+        log: Log,
+        meters: FlowMeters,
+        tracer: Tracer | None = None,
     ) -> None:
         self._meters = meters
+        self._tracer = tracer
         self._judge = judge
         self._decisions = decisions
         self._clock = clock
@@ -137,6 +147,8 @@ class Recorder:
         tenants = {share.tenant: share.tenant_name for share in shares}
         judgements = [one for share in shares for one in share.judgements]
         self._meters.refused(session.door, Stage.DATA, refusal, judgements)
+        if self._tracer is not None:
+            self._tracer.refused(tx, shares, refusal, self._clock.now())
         manners = [self._refusals.choose(session, tenant, message=True) for tenant in tenants]
         if manners and Manner.FULL not in manners:
             manner, which = max(manners), ""  # the same for all tenants: the reply has room for one id
@@ -151,9 +163,14 @@ class Recorder:
         self.log_refusal(tx.id, session, tx, refusal, Stage.DATA, addresses, tenants.values())
         return reply
 
-    def accepted(self, tx: Transaction, records: Sequence[DecisionRecord]) -> None:
+    def accepted(
+        self, tx: Transaction, shares: Sequence[TenantShare], records: Sequence[DecisionRecord], reply: Reply
+    ) -> None:
         """Counts a message that was made durable with these records."""
-        self._meters.accepted(tx.session.door, records, self._clock.now() - tx.started_at)
+        now = self._clock.now()
+        self._meters.accepted(tx.session.door, records, now - tx.started_at)
+        if self._tracer is not None:
+            self._tracer.accepted(tx, shares, records, reply, now)
 
     def judged(self, tx: Transaction, shares: Sequence[TenantShare], reply: Reply) -> list[DecisionRecord]:
         """The records of a message, one for each tenant; ``reply`` is the reply for the whole message.
@@ -245,5 +262,7 @@ def _destination(recipient: str, destination: Destination) -> DestinationRecord:
             return DestinationRecord(recipient, "relay", address=str(address))
         case Discarded(reason):
             return DestinationRecord(recipient, "discard", why=reason)
+        case ReadAsReport(job):
+            return DestinationRecord(recipient, "report", why=f"about job {job}" if job else "about the message in it")
         case AlreadyServed(account, by):
             return DestinationRecord(recipient, "already_served", account, why=f"by the copy for {by}")

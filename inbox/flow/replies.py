@@ -8,6 +8,8 @@ from inbox.policy.verdicts import Defer, Reject, Verdict
 #: RFC 3463 §3.7: X.6.0, the content is the reason. The words are Cyrus IMAP's.
 NUL_REFUSED = Reply(550, "5.6.0", "Message contains NUL characters")
 TROUBLE = Reply(451, "4.3.0", "Local problem, try again later")
+#: The message with the same idempotency key is being stored; it is not stored twice.
+KEY_IN_USE = Reply(451, "4.3.0", "A message with this idempotency key is being processed, try again later")
 LOOP = Reply(554, "5.4.6", "Too many hops, mail loop detected")
 HEADER_TOO_LONG = Reply(552, "5.3.4", "Message header section is too large")
 

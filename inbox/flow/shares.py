@@ -26,7 +26,7 @@ from inbox.flow.replies import outcome_of, refusal_of
 from inbox.mail.content import Content
 from inbox.mail.reply import Reply
 from inbox.mail.tenancy import HostedDomain, Tenant
-from inbox.plugin.api.context import Door, Recipient, Session, Transaction
+from inbox.plugin.api.context import Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.policy.outcome import StageOutcome
 from inbox.policy.snapshot import EffectivePolicy
@@ -64,7 +64,7 @@ class TenantShare(msgspec.Struct, frozen=True):
 
     ``transaction`` is what the tenant's plugins see. They can change it, so only ``domain`` determines the tenant.
     ``content`` is the tenant's version of the message. ``overruled`` lists the actions that plugins asked for and that
-    this door does not carry out.
+    this door does not carry out. ``hides_client``: Received omits the computer of the user who submits the message.
     """
 
     domain: HostedDomain
@@ -74,6 +74,7 @@ class TenantShare(msgspec.Struct, frozen=True):
     dispositions: tuple[Disposition, ...]
     judgements: tuple[StageOutcome, ...] = ()
     overruled: tuple[str, ...] = ()
+    hides_client: bool = False
 
     @property
     def tenant(self) -> str:
@@ -85,13 +86,8 @@ class TenantShare(msgspec.Struct, frozen=True):
         """The tenant's name."""
         return self.domain.tenant.name
 
-    @property
-    def hides_client(self) -> bool:
-        """Whether Received omits the computer of the user who submits the message."""
-        return self.transaction.session.door is Door.SUBMISSION and self.policy.server.submission.hide_client
 
-
-def split(envelope: Envelope, content: Content) -> list[TenantShare]:
+def split(envelope: Envelope, content: Content, *, hides_client: bool = False) -> list[TenantShare]:
     """One share for each tenant and policy, in the order of the recipients."""
     together: dict[tuple[str, int], list[Admitted]] = {}
     for admitted in envelope.recipients:
@@ -102,7 +98,8 @@ def split(envelope: Envelope, content: Content) -> list[TenantShare]:
         view = view_for(envelope.transaction, domain.tenant, [each.recipient for each in own])
         dispositions = tuple([Disposition(each.recipient, each.destinations) for each in own])
         judgements = tuple([each.judgement for each in own if each.judgement is not None])
-        shares.append(TenantShare(domain, view, own[0].policy, content, dispositions, judgements))
+        share = TenantShare(domain, view, own[0].policy, content, dispositions, judgements, hides_client=hides_client)
+        shares.append(share)
     return shares
 
 

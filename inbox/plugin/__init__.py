@@ -10,7 +10,17 @@ from inbox.mail.address import Address
 from inbox.mail.headers import Headers
 from inbox.mail.links import Link
 from inbox.mail.message import Message, PartInfo
-from inbox.plugin.api.context import Delivery, Door, Failure, Identity, Recipient, Session, Tls, Transaction
+from inbox.plugin.api.context import (
+    Delivery,
+    Door,
+    Failure,
+    Identity,
+    Notification,
+    Recipient,
+    Session,
+    Tls,
+    Transaction,
+)
 from inbox.plugin.api.facts import (
     ArcFact,
     ArcSet,
@@ -62,6 +72,7 @@ from inbox.policy.verdicts import (
     Transform,
     Verdict,
     Via,
+    WriteDsn,
 )
 
 __all__ = [
@@ -69,10 +80,10 @@ __all__ = [
     "BimiFact", "Category", "ChangeHeader", "Classify", "Counted", "Defer", "DeleteHeader", "Delivery", "Discard",
     "DkimFact", "DkimSignature", "DmarcFact", "DmarcReportFact", "DnsTemporary", "Door", "DropDsn", "DropRecipient",
     "Edit", "Facts", "Failure", "FileInto", "HeaderOverride", "Headers", "HookResult", "Identity", "InboxError",
-    "IncomingReport", "InsertHeader", "Link", "Message", "NoTenant", "Observation", "Opinion", "PartInfo", "Plugin",
-    "PluginInvalid", "PluginSettings", "Quarantine", "Recipient", "Redirect", "Reject", "ReplaceBody", "ReportRow",
-    "Resolution", "Resolved", "Result", "Score", "ScoreAction", "Secret", "Services", "Session", "Shadow",
-    "SigningKey", "SpfFact", "Stage", "StoreError", "StoreUnavailable", "Suppress", "Table", "TableEntry",
-    "TableFull", "TenantTable", "Tls", "Transaction", "Transform", "Verdict", "Via", "VirusFact", "action_for",
-    "hookimpl", "opinion_of",
+    "IncomingReport", "InsertHeader", "Link", "Message", "NoTenant", "Notification", "Observation", "Opinion",
+    "PartInfo", "Plugin", "PluginInvalid", "PluginSettings", "Quarantine", "Recipient", "Redirect", "Reject",
+    "ReplaceBody", "ReportRow", "Resolution", "Resolved", "Result", "Score", "ScoreAction", "Secret", "Services",
+    "Session", "Shadow", "SigningKey", "SpfFact", "Stage", "StoreError", "StoreUnavailable", "Suppress", "Table",
+    "TableEntry", "TableFull", "TenantTable", "Tls", "Transaction", "Transform", "Verdict", "Via", "VirusFact",
+    "WriteDsn", "action_for", "hookimpl", "opinion_of",
 ]  # fmt: skip

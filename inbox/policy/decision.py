@@ -68,7 +68,8 @@ class DestinationRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One destination of a message for ``recipient``, or the reason why it has none.
 
     ``kind`` is ``mailbox`` (``account`` is its owner's address, ``flags`` its flags and keywords), ``quarantine``,
-    ``relay`` (to ``address``), ``discard``, or ``already_served``: the account got its copy through another recipient.
+    ``relay`` (to ``address``), ``discard``, ``report`` (it is read as a report about a sent message), or
+    ``already_served``: the account got its copy through another recipient.
     """
 
     recipient: str

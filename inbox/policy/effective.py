@@ -16,6 +16,7 @@ from inbox.policy.mistakes import Place
 from inbox.policy.model import ServerPolicy, Thresholds
 from inbox.policy.outbound import OutboundPolicy
 from inbox.policy.stages import Stage
+from inbox.policy.submission import SubmissionPolicy
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -33,6 +34,7 @@ class EffectivePolicy:
     caps: Mapping[str, float]
     server: ServerPolicy
     outbound: OutboundPolicy
+    submission: SubmissionPolicy
     running: tuple[PluginEntry, ...]
     _plan: plan.Plan
 
@@ -87,5 +89,5 @@ def overridden(policy: EffectivePolicy, merged: Merged, changed: Mapping[str, Ma
             raise PolicyError(f"plugin {name!r} refuses the domain's {fields}: {error.errors()[0]['msg']}") from error
     return EffectivePolicy(
         policy.tenant, policy.mode, tuple(entries.values()), policy.thresholds, policy.caps, policy.server,
-        policy.outbound, tuple(entries[entry.name] for entry in policy.running), policy._plan,
+        policy.outbound, policy.submission, tuple(entries[entry.name] for entry in policy.running), policy._plan,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, TypeAdapter
 
@@ -16,7 +16,10 @@ from inbox.policy.mistakes import Mistakes, Place, unknown
 from inbox.policy.model import FILE_KEYS, LEVEL_KEYS, Group, ServerPolicy, Thresholds, reversed_thresholds
 from inbox.policy.outbound import OutboundPolicy
 from inbox.policy.stages import Stage
+from inbox.policy.submission import SubmissionPolicy
 from inbox.policy.validation import convert
+
+S = TypeVar("S", OutboundPolicy, SubmissionPolicy)
 
 _MODE: Final = TypeAdapter(Mode)
 _ENGINE: Final[Mapping[str, TypeAdapter[Any]]] = {
@@ -30,6 +33,7 @@ _THRESHOLDS: Final = TypeAdapter(Thresholds)
 _GROUP: Final = TypeAdapter(Group)
 _SERVER: Final = TypeAdapter(ServerPolicy)
 _OUTBOUND: Final = TypeAdapter(OutboundPolicy)
+_SUBMISSION: Final = TypeAdapter(SubmissionPolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Level:
     thresholds: Mapping[str, float | None] = field(default_factory=dict)
     caps: Mapping[str, float] = field(default_factory=dict)
     outbound: OutboundPolicy | None = None
+    submission: SubmissionPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +137,16 @@ class LevelReader:
             self._plugins(node),
             limits,
             self._caps(node),
-            self._outbound(node),
+            self._section(node, "outbound", _OUTBOUND),
+            self._section(node, "submission", _SUBMISSION),
         )
 
-    def _outbound(self, node: Node) -> OutboundPolicy | None:
-        child = node.child("outbound")
-        place = node.key_place(self._file, "outbound")
-        if child is None or not self._is_mapping(child, place, "outbound") or not child.keys:
+    def _section(self, node: Node, name: str, shape: TypeAdapter[S]) -> S | None:
+        child = node.child(name)
+        place = node.key_place(self._file, name)
+        if child is None or not self._is_mapping(child, place, name) or not child.keys:
             return None
-        return convert(_OUTBOUND, child, place, self._mistakes, "outbound")
+        return convert(shape, child, place, self._mistakes, name)
 
     def _check_order(self, thresholds: Node, limits: Mapping[str, float | None]) -> None:
         found = reversed_thresholds(limits)

@@ -24,6 +24,7 @@ from inbox.policy.mistakes import Mistakes, Place, unknown
 from inbox.policy.model import Thresholds
 from inbox.policy.outbound import OutboundPolicy
 from inbox.policy.stages import Stage
+from inbox.policy.submission import SubmissionPolicy
 from inbox.policy.validation import locator, report
 
 _HASH_LENGTH = 12
@@ -82,6 +83,7 @@ class Merged:
     thresholds: Thresholds = field(default_factory=Thresholds)
     caps: Mapping[str, float] = field(default_factory=dict)
     outbound: OutboundPolicy = field(default_factory=OutboundPolicy)
+    submission: SubmissionPolicy = field(default_factory=SubmissionPolicy)
 
 
 def merge(outer: Merged, level: Level, catalogue: Catalogue, mistakes: Mistakes) -> Merged:
@@ -101,6 +103,7 @@ def merge(outer: Merged, level: Level, catalogue: Catalogue, mistakes: Mistakes)
         outer.thresholds.model_copy(update=dict(level.thresholds)) if level.thresholds else outer.thresholds,
         {**outer.caps, **level.caps} if level.caps else outer.caps,
         outer.outbound.under(level.outbound),
+        outer.submission.under(level.submission),
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, field_validato
 from inbox.mail.address import Address, AddressError
 
 #: The keys of one level: a tenant's file, or one entry under ``domains:`` or ``accounts:``.
-LEVEL_KEYS = ("plugins", "thresholds", "groups", "mode", "outbound")
+LEVEL_KEYS = ("plugins", "thresholds", "groups", "mode", "outbound", "submission")
 FILE_KEYS = (*LEVEL_KEYS, "domains", "accounts")
 
 
@@ -84,16 +84,10 @@ class BreakerSettings(Shape):
 
 
 class SubmissionSettings(Shape):
-    """Mail that users submit on ports 587 and 465."""
+    """The server on ports 587 and 465; the settings of users are in the section ``submission``."""
 
     login_without_tls: bool = False
     """Whether users may log in before STARTTLS. Enable it only in a network in which nobody can read passwords."""
-    hide_client: bool = False
-    """Whether Received omits the address and the name of the user's computer."""
-    save_sent: bool = False
-    """Whether the server puts a copy into the user's Sent. Most mail programs do that themselves."""
-    seven_bit: bool = False
-    """Whether 8-bit parts are converted before signing, for servers on the way that take 7-bit text only."""
     hold_days: int = Field(30, ge=0, le=365)
     """The longest time until a release that the client asks for (FUTURERELEASE). 0: not offered."""
 

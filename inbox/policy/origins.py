@@ -47,6 +47,11 @@ def of_outbound(levels: Sequence[NamedLevel], name: str) -> str:
     return _last([owner for owner, level in levels if level.outbound and name in level.outbound.model_fields_set])
 
 
+def of_submission(levels: Sequence[NamedLevel], name: str) -> str:
+    """The level that sets this key of ``submission``."""
+    return _last([owner for owner, level in levels if level.submission and name in level.submission.model_fields_set])
+
+
 def of_group(levels: Sequence[NamedLevel], name: str) -> str:
     """The level that sets the cap of this group."""
     return _last([one.name for one in levels if name in one.level.caps])

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from inbox.base.errors import ProtocolError
-from inbox.mail.address import canonical_domain
+from inbox.mail.address import Address, canonical_domain
 from inbox.policy.model import Shape
 
 #: Keys that a destination may set for itself; every other key depends on the sender alone.
@@ -22,7 +22,7 @@ _OF_DESTINATION: Final = (
     "tls", "to_seven_bit",
 )  # fmt: skip
 #: Keys with keys of their own, which are inherited one by one.
-_NESTED: Final = frozenset({"breaker", "retry"})
+_NESTED: Final = frozenset({"breaker", "retry", "return_path"})
 
 
 def _domain(text: str) -> str:
@@ -113,6 +113,28 @@ class Destination(Shape):
     """Whether BDAT may be used."""
 
 
+def _address(text: str) -> str:
+    try:
+        return Address.parse(text).key
+    except ProtocolError as error:
+        raise ValueError("must be an address such as feedback@example.com") from error
+
+
+class ReturnPath(Shape):
+    """The envelope sender of outgoing mail, to which bounces come."""
+
+    signed: bool = False
+    """Whether it is an address with a signed token (``bounce+TOKEN@domain``) in place of the sender's own."""
+    days: int = Field(14, ge=1, le=90)
+    """Days after the end of delivery until the token expires."""
+    domain: Domain | None = None
+    """The domain of the address, one of the tenant's; ``null``: that of the sender, so that SPF aligns for DMARC."""
+    forward: bool = True
+    """Whether the sender gets the bounces that come to the address; false: they are only recorded."""
+    feedback: tuple[Annotated[str, AfterValidator(_address)], ...] = Field((), max_length=20)
+    """Addresses of the tenant to which mailbox providers send feedback reports (RFC 5965)."""
+
+
 class OutboundPolicy(Shape):
     """The section ``outbound``."""
 
@@ -143,6 +165,8 @@ class OutboundPolicy(Shape):
     chunking: bool = True
     """Whether messages may be sent with BDAT to hosts that offer CHUNKING (RFC 3030); ``false`` for hosts whose BDAT is
     defective. BINARYMIME mail always needs it."""
+    return_path: ReturnPath = ReturnPath()
+    """The address to which bounces come."""
     delay_warning: float = Field(14_400, ge=0, le=2_592_000)
     """Seconds after which the sender gets one warning about the delay; 0: never."""
     destinations: Mapping[Domain, Destination] = Field(default_factory=dict)

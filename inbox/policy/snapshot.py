@@ -352,6 +352,7 @@ class PolicySet:
             merged.caps,
             self.server,
             merged.outbound,
+            merged.submission,
             running,
             made,
         )

@@ -17,3 +17,4 @@ class Stage(StrEnum):
     STORE = "store"
     DELIVER = "deliver"
     BOUNCE = "bounce"
+    NOTIFY = "notify"

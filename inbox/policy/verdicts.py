@@ -212,9 +212,22 @@ class Suppress:
 
 @dataclass(frozen=True, slots=True)
 class DropDsn:
-    """Send the sender no notification about this failure. ``bounce`` only."""
+    """Send the sender no notification. ``bounce`` (about this failure) and ``notify`` only."""
 
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteDsn:
+    """The form of the notification that the sender gets. ``notify`` only.
+
+    ``note`` is text for people, in front of the server's own. ``headers_only``: the message is not returned, even if
+    the sender asked for it (RET=FULL). ``copy_to`` is an address of the same tenant that gets a copy.
+    """
+
+    note: str = ""
+    headers_only: bool = False
+    copy_to: str = ""
 
 
 Edit = (
@@ -232,6 +245,7 @@ Edit = (
     | Classify
     | Suppress
     | DropDsn
+    | WriteDsn
 )
 
 

@@ -47,7 +47,7 @@ class BlobsFirst:
             indexed = [await self._put(messages[0])]
         else:
             indexed = list(await asyncio.gather(*(self._put(message) for message in messages)))
-        return await self._writer.write(Indexed(tuple(indexed), accepted.decisions))
+        return await self._writer.write(Indexed(tuple(indexed), accepted.decisions, accepted.key))
 
     async def _put(self, message: AcceptedMessage) -> IndexedMessage:
         # The disk syncs while the message is indexed.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from inbox.store.ports.queue import (
@@ -52,9 +53,27 @@ def revived(states: Sequence[RecipientState]) -> tuple[RecipientState, ...]:
 def history_of(finished: Finished) -> tuple[AttemptRecord, ...]:
     """Returns the history of a finished job with its attempt added."""
     known = finished.job.history
-    if finished.attempt is None:
-        return known
+    return known if finished.attempt is None else _with(known, finished.attempt)
+
+
+def _with(known: tuple[AttemptRecord, ...], record: AttemptRecord) -> tuple[AttemptRecord, ...]:
     first, rest = known[:FIRST_ATTEMPTS], known[FIRST_ATTEMPTS:]
     if len(first) < FIRST_ATTEMPTS:
-        return (*first, finished.attempt)
-    return (*first, *rest[-(LAST_ATTEMPTS - 1) :], finished.attempt)
+        return (*first, record)
+    return (*first, *rest[-(LAST_ATTEMPTS - 1) :], record)
+
+
+def amended(
+    states: tuple[RecipientState, ...],
+    history: tuple[AttemptRecord, ...],
+    later: Mapping[int, RecipientState],
+    record: AttemptRecord,
+) -> tuple[tuple[RecipientState, ...], tuple[AttemptRecord, ...]] | None:
+    """Returns states and history after a late report (``JobReports.amend``); None if it is recorded already."""
+    if any(replace(one, at=record.at) == record for one in history):
+        return None
+    after = list(states)
+    for index, state in later.items():
+        if 0 <= index < len(after) and after[index].status != "pending":
+            after[index] = state
+    return tuple(after), _with(history, record)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from inbox.base.errors import NotFound
 from inbox.mail.tenancy import Account, Alias
-from inbox.store.ports import Accounts, Mailboxes, PluginState, Queue, Suppressions, Tenants
+from inbox.store.ports import Accounts, IdempotencyKeys, Mailboxes, PluginState, Queue, Suppressions, Tenants
 from inbox.store.ports.hosting import Holdings, Hosting, Scope
 
 #: Called after each step with the counts of what it removed.
@@ -48,6 +48,9 @@ class Stores(Protocol):
     def suppressions(self) -> Suppressions: ...
 
     @property
+    def idempotency_keys(self) -> IdempotencyKeys: ...
+
+    @property
     def plugin_state(self) -> PluginState: ...
 
 
@@ -75,6 +78,7 @@ class Removal:
         self._mailboxes = stores.mailboxes
         self._queue = stores.queue
         self._suppressions = stores.suppressions
+        self._idempotency_keys = stores.idempotency_keys
         self._plugin_state = stores.plugin_state
         self._blobs = blobs
         self._progress = progress
@@ -118,6 +122,8 @@ class Removal:
         while await self._queue.forget_deliveries(tenant):
             pass
         while await self._suppressions.forget(tenant):
+            pass
+        while await self._idempotency_keys.forget(tenant):
             pass
         while count := await self._plugin_state.forget(tenant):
             self._note(Holdings(plugin_state=count))

@@ -53,8 +53,10 @@ class BounceRules(Plugin):
         self._rules = tuple(rule(one) for one in settings.rules)
 
     @hookimpl
-    def bounce(self, failure: Failure) -> Classify:
-        """Returns the class of the failure."""
+    def bounce(self, failure: Failure) -> Classify | None:
+        """Returns the class of a failure, and None for a complaint."""
+        if failure.stage == "complaint":
+            return None
         text = failure.text
         why = f"{failure.code} {failure.enhanced}".strip() if failure.code else failure.stage
         return Classify(classify(failure.code, failure.enhanced, text, self._rules), why)

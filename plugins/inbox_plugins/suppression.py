@@ -1,11 +1,14 @@
 """Suppression: sends no mail to addresses that do not exist.
 
-Returns at: deliver (DropRecipient), bounce (Suppress).
+Returns at: rcpt (Reject), deliver (DropRecipient), bounce (Suppress).
 Answers:    550 5.7.1 (suppressed), 451 4.3.0 (the list cannot be read now).
-Checks:     the tenant's list (``inbox suppression``) before each attempt, so that an entry made meanwhile counts.
+Checks:     the tenant's list (``inbox suppression``) when a user submits a message (``refuse``), and before each
+            attempt, so that an entry made meanwhile counts.
 Adds:       an address whose server refuses it with one of ``statuses``. Refusals for other reasons (policy, reputation,
             a full mailbox, an expired message) say nothing about the address. Role addresses (``roles``) are never
             added: they have to be reachable.
+Complaints: a recipient who complains about a message (a feedback report to a signed return path) is added, if the class
+            of the message is in ``complaints``.
 On error:   defer: while the list cannot be read, no mail leaves that it may forbid.
 
 An example::
@@ -16,20 +19,25 @@ An example::
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from inbox.plugin import (
     Defer,
     Delivery,
+    Door,
     DropRecipient,
     Failure,
     Opinion,
     Plugin,
     PluginSettings,
+    Recipient,
     Reject,
     Services,
     StoreError,
     Suppress,
+    Transaction,
     hookimpl,
 )
 
@@ -50,6 +58,9 @@ class Settings(PluginSettings):
     days: int | None = Field(
         90, ge=1, le=3650, description="Days after which an entry that a bounce made ends; null: never.", examples=[30]
     )
+    refuse: bool = Field(
+        True, description="Refuse a suppressed recipient when a user submits a message, and not only by a notification."
+    )
     add: bool = Field(True, description="Whether bounces add entries. The list is checked in any case.")
     statuses: list[str] = Field(
         _STATUSES,
@@ -59,6 +70,13 @@ class Settings(PluginSettings):
     )
     roles: list[str] = Field(
         _ROLES, max_length=100, description="Local parts that bounces never add.", examples=[["postmaster", "abuse"]]
+    )
+
+    complaints: list[Literal["transactional", "bulk", "report"]] = Field(
+        ["transactional", "bulk"],
+        max_length=3,
+        description="Classes of messages about which a complaint adds the recipient; empty: none.",
+        examples=[["bulk"]],
     )
 
     @field_validator("statuses")
@@ -81,18 +99,33 @@ class Suppression(Plugin):
         self._roles = frozenset(role.lower() for role in settings.roles)
 
     @hookimpl
+    async def rcpt(self, tx: Transaction, recipient: Recipient) -> Reject | Defer | None:
+        """Refuses a suppressed recipient at another server while the user can still see it."""
+        if tx.session.door is not Door.SUBMISSION or recipient.tenant or not self.settings.refuse:
+            return None
+        found = await self._find(tx.tenant, [recipient.address.key])
+        if isinstance(found, Defer):
+            return found
+        return Reject(550, "5.7.1", _why(found[recipient.address.key])) if found else None
+
+    async def _find(self, tenant: str, keys: list[str]) -> dict[str, str] | Defer:
+        """The suppressed ones among these addresses, with the reasons."""
+        try:
+            return await self._list.find(tenant, keys)
+        except StoreError as error:
+            self._log.warning("suppression_list_unreadable", tenant=tenant, error=str(error))
+            return Defer(451, "4.3.0", "The suppression list cannot be read, try again later")
+
+    @hookimpl
     async def deliver(self, delivery: Delivery) -> Opinion | list[DropRecipient] | None:
         """Drops suppressed recipients of outgoing mail."""
         tx = delivery.transaction
         if delivery.kind != "remote" or not tx.recipients:
             return None
-        tenant = tx.recipients[0].tenant
         keys = [recipient.address.key for recipient in tx.recipients]
-        try:
-            found = await self._list.find(tenant, keys)
-        except StoreError as error:
-            self._log.warning("suppression_list_unreadable", tenant=tenant, error=str(error))
-            return Defer(451, "4.3.0", "The suppression list cannot be read, try again later")
+        found = await self._find(tx.recipients[0].tenant, keys)
+        if isinstance(found, Defer):
+            return found
         if not found:
             return None
         if len(found) == len(set(keys)):
@@ -105,15 +138,18 @@ class Suppression(Plugin):
 
     @hookimpl
     def bounce(self, failure: Failure) -> Suppress | None:
-        """Adds the address if its server says that it does not exist."""
+        """Adds the address if its server says that it does not exist, or its user complains."""
         recipient, settings = failure.recipient, self.settings
         if recipient is None or not settings.add or failure.stage in _OURS:
-            return None
-        if failure.enhanced not in settings.statuses:
             return None
         if recipient.address.local.casefold().partition("+")[0] in self._roles:
             return None
         seconds = None if settings.days is None else float(settings.days * _DAY)
+        if failure.stage == "complaint":
+            complains = failure.delivery.job_class in settings.complaints
+            return Suppress("address", failure.text[:500], seconds) if complains else None
+        if failure.enhanced not in settings.statuses:
+            return None
         return Suppress("address", f"{failure.code} {failure.enhanced} {failure.text}".strip()[:500], seconds)
 
 

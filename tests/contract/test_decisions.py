@@ -101,6 +101,12 @@ async def test_a_counter_counts_in_its_window(db: Database) -> None:
     assert await hit("conn:192.0.2.1", 60, 500.0) == Counted(1, 540.0)
 
 
+async def test_a_count_can_be_given_back(db: Database) -> None:
+    hit = db.rates.hit
+    await asyncio.gather(hit("k", 60, 0.0, 5), hit("k", 60, 0.0, -2), hit("k", 60, 0.0, 4))
+    assert (await hit("k", 60, 1.0, -3)).count == 4
+
+
 async def test_counters_with_odd_keys(db: Database) -> None:
     for key in ("", "a:b c", "ü⟩`", "'; DELETE smtp_rate_limit", "x" * 2000):
         assert (await db.rates.hit(key, 60, 0.0)).count == 1

@@ -16,7 +16,7 @@ from inbox.store.ports import AppPassword, DkimKeyRecord, Scope, SharedInbox, St
 from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.ports.ingest import Indexed, MessageWriter
 from inbox.store.ports.plugin_state import Changes, Delete, Put
-from inbox.store.ports.queue import Job, JobRecipient, QueuedJob, Sending
+from inbox.store.ports.queue import AttemptRecord, Job, JobRecipient, QueuedJob, Sending
 from inbox.store.ports.shared import Member, SharedEvent
 from tests.support.jobs import ended
 from tests.support.store import Home, decision, email, indexed
@@ -231,6 +231,7 @@ NOTHING: dict[str, Attempt] = {
     "Queue.renew": _renew,
     "Queue.sending": _sending,
     "Queue.finish": _finish,
+    "JobReports.amend": lambda a, t: t.db.queue.amend(t.tenant, JOB, {}, AttemptRecord(1.0, 0.0, stage="report")),
     "Queue.of_transaction": lambda a, t: t.db.queue.of_transaction(t.tenant, "acmes-transaction"),
     "PluginState.get": lambda a, t: t.db.plugin_state.get(t.tenant, "spam", "words", ["k"], 0.0),
     "PluginState.apply": lambda a, t: _delete_entry(t),
@@ -243,6 +244,8 @@ NOTHING: dict[str, Attempt] = {
     "Suppressions.all": lambda a, t: t.db.suppressions.all(t.tenant),
     "Suppressions.remove": lambda a, t: t.db.suppressions.remove(t.tenant, "address", ["bob@example.org"]),
     "Suppressions.forget": lambda a, t: t.db.suppressions.forget(t.tenant),
+    "IdempotencyKeys.get": lambda a, t: t.db.idempotency_keys.get(t.tenant, "acmes-key"),
+    "IdempotencyKeys.forget": lambda a, t: t.db.idempotency_keys.forget(t.tenant),
     "DmarcReports.reports": lambda a, t: t.db.dmarc_reports.reports(t.tenant, a.domain),
 }
 
@@ -254,7 +257,7 @@ ELSEWHERE = {
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
     "Mailboxes.renumber", "Tenants.hosted", "Hosting.without_access", "Hosting.rename_tenant", "Hosting.end_tenant",
     "Queue.lease", "Queue.release_expired", "Queue.prune", "PluginState.prune",
-    "Suppressions.put", "Suppressions.prune",
+    "Suppressions.put", "Suppressions.prune", "IdempotencyKeys.prune",
     "DmarcReports.claim", "Accounts.all", "Accounts.first", "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
 
@@ -273,6 +276,7 @@ async def _state(home: Home) -> object:
         await db.dmarc_reports.reports(tenant, home.domain),
         await db.queue.jobs(tenant),
         await db.suppressions.all(tenant),
+        await db.idempotency_keys.get(tenant, "acmes-key"),
         await db.plugin_state.scan(tenant, "spam", "words", 0.0),
         boxes,
         [await db.mailboxes.status(tenant, box.id) for box in boxes],
@@ -292,7 +296,8 @@ async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, oth
     await acme.db.shared_inboxes.set_member(acme.tenant, inbox.id, Member(acme.account.id, acme.account.address))
     event = SharedEvent(inbox.id, acme.account.id, "send_as", 1.0)
     sent = replace(indexed(email(acme.tenant), acme.mailboxes["Sent"]), event=event)
-    await acme.db.writer.write(Indexed((sent,)))
+    key = ports.IdempotencyKey(acme.tenant, "acmes-key", "f", "acmes-transaction", 1.0)
+    await acme.db.writer.write(Indexed((sent,), key=key))
     (placed, _) = await acme.fill(2, flags=Flag.DELETED)
     await acme.db.queue.enqueue(acme.tenant, placed.email, [_job(JOB)])
     await acme.db.plugin_state.apply(Changes(acme.tenant, "spam", "words", (Put("k", b"secret"),), 0.0))
@@ -322,9 +327,11 @@ def test_no_method_is_left_out() -> None:
             ports.Decisions,
             ports.DkimKeys,
             ports.DmarcReports,
+            ports.JobReports,
             ports.Queue,
             ports.PluginState,
             ports.Suppressions,
+            ports.IdempotencyKeys,
         )
         for name, _ in inspect.getmembers(port, inspect.isfunction)
         if not name.startswith("_")

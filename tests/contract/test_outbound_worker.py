@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from inbox_plugins.throttle import Settings, Throttle
 
 from inbox.flow.outbound.ports import HostReply
-from inbox.plugin import AddHeader, Defer, Delivery, Plugin, hookimpl
+from inbox.plugin import AddHeader, Defer, Delivery, Plugin, Services, hookimpl
 from inbox.plugin.testing import FakeClock
 from inbox.store.ports import Database
 from inbox.store.ports.queue import Job, JobRecipient
@@ -146,3 +147,28 @@ async def test_waits_without_an_attempt_do_not_count(acme: Home, db: Database, c
     waiting = await acme.db.queue.get(acme.tenant, job.id)
     assert waiting is not None
     assert (waiting.status, waiting.attempts, waiting.last_error) == ("queued", 0, "slow down")
+
+
+class _OneInAMinute(Throttle):
+    def __init__(self, settings: Settings, services: Services) -> None:
+        limit = {"per": "tenant", "messages": 1, "seconds": 60}
+        super().__init__(Settings.model_validate({"limits": [limit]}), services)
+
+
+async def test_what_throttle_delays_is_no_attempt_and_leaves_in_the_next_window(
+    acme: Home, db: Database, clock: FakeClock, world: Make
+) -> None:
+    here = world(plugin=_OneInAMinute)
+    await _enqueue(acme, here, 2)
+    await _take(here, acme, "w1")
+    await _settled(here)
+    assert len(here.attempts.mails) == 1
+    (waiting,) = await db.queue.jobs(acme.tenant)
+    assert (waiting.attempts, waiting.status) == (0, "queued")
+    assert waiting.last_error == "The limit of 1 messages in 60 s for each tenant is reached"
+    await jump(db, clock, 120.0)
+    here.test.clock.advance(120.0)
+    await _take(here, acme, "w1")
+    await _settled(here)
+    assert len(here.attempts.mails) == 2
+    assert await db.queue.jobs(acme.tenant) == []

@@ -110,7 +110,7 @@ def test_records_are_removed_after_their_time(tmp_path: Path) -> None:
     server = RunningServer(tmp_path, ("smtp", "submission"), environment=quick)
     server.populate()
     try:
-        with smtp_sink("-f", "RCPT") as sink:
+        with smtp_sink("-f", "RCPT", kept=tmp_path / "sink") as sink:
             towards(server, sink)
             server.start()
             with connected(server, "submission") as client:

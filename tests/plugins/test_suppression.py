@@ -9,8 +9,9 @@ import pytest
 from inbox_plugins.suppression import Suppression
 
 from inbox.base.errors import StoreUnavailable
-from inbox.plugin import Accept, Defer, DropRecipient, Reject, Suppress
-from inbox.plugin.testing import PluginTest
+from inbox.mail.address import Address
+from inbox.plugin import Accept, Defer, Door, DropRecipient, Recipient, Reject, Stage, Suppress
+from inbox.plugin.testing import PluginTest, TestOutcome
 
 BOTH = ("bob@remote.test", "eve@remote.test")
 
@@ -71,6 +72,39 @@ async def test_delivery_into_a_mailbox_is_not_its_concern() -> None:
     test.suppression.error = StoreUnavailable("gone")
 
     assert (await test.deliver()).verdict == Accept()
+
+
+async def submitted(test: PluginTest, *, door: Door = Door.SUBMISSION, tenant: str = "") -> TestOutcome:
+    tx = test.transaction(to=(), door=door)
+    recipient = Recipient(Address.parse("bob@remote.test"), tenant)
+    return await test.run(Stage.RCPT, tx=tx, recipient=recipient)
+
+
+async def test_a_user_learns_at_once_that_a_recipient_is_suppressed() -> None:
+    test = bench()
+    test.suppression.reasons[test.tenant, "bob@remote.test"] = "550 5.1.1 No such user"
+    why = "This recipient is on your suppression list: 550 5.1.1 No such user"
+    assert (await submitted(test)).verdict == Reject(550, "5.7.1", why)
+    assert (await submitted(test, door=Door.SMTP)).verdict == Accept()
+    assert (await submitted(test, tenant="another")).verdict == Accept()
+
+    silent = bench(refuse=False)
+    silent.suppression.reasons.update(test.suppression.reasons)
+    assert (await submitted(silent)).verdict == Accept()
+
+
+async def test_an_unreadable_list_defers_a_submission() -> None:
+    test = bench()
+    test.suppression.error = StoreUnavailable("gone")
+    assert (await submitted(test)).verdict == Defer(
+        451, "4.3.0", "The suppression list cannot be read, try again later"
+    )
+
+
+@pytest.mark.parametrize(("classes", "added"), [(["transactional", "bulk"], True), (["bulk"], False), ([], False)])
+async def test_a_complaint_adds_the_recipient_if_the_class_counts(classes: list[str], added: bool) -> None:
+    outcome = await bench(complaints=classes, days=None).bounce(0, "", "complaint: abuse", stage="complaint", to=BOTH)
+    assert outcome.edits == ([Suppress("address", "complaint: abuse", None)] if added else [])
 
 
 @pytest.mark.parametrize("enhanced", ["5.1.1", "5.1.2", "5.1.10"])

@@ -131,7 +131,7 @@ _NAMING = (
     ("has_domain", "in"), ("email_address", "organization"), ("account", "organization"), ("dkim_key", "tenant"),
     ("dmarc_report", "tenant"), ("outbound_queue", "org_id"), ("outbound_delivery", "org_id"),
     ("suppression", "org_id"), ("plugin_state", "tenant"), ("plugin_state_size", "tenant"),
-    ("outbound_count", "org_id"),
+    ("suppression_size", "org_id"), ("outbound_count", "org_id"),
 )  # fmt: skip
 
 
@@ -160,6 +160,13 @@ def _of_sqlite(db: sqlite3.Connection) -> Tables:
             for tenant, plugin, entries, there in db.execute(
                 "SELECT tenant, plugin, coalesce(entries, 0), count(key) FROM plugin_state FULL JOIN plugin_state_size "
                 "USING (tenant, plugin) GROUP BY tenant, plugin HAVING coalesce(entries, 0) <> count(key)"
+            )
+        ]
+        + [
+            f"{entries} suppressions of {tenant} are counted, {there} are there"
+            for tenant, entries, there in db.execute(
+                "SELECT org_id, coalesce(entries, 0), count(target) FROM suppression FULL JOIN suppression_size "
+                "USING (org_id) GROUP BY org_id HAVING coalesce(entries, 0) <> count(target)"
             )
         ]
         + _miscounted(db),
@@ -201,12 +208,15 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
             "suppression",
             "plugin_state",
             "plugin_state_size",
+            "suppression_size",
         )
         for row in await rows(f"SELECT id FROM {table}")
     }
     jobs = {row["id"].key: row for row in await rows("SELECT * FROM outbound_queue")}
     entries = Counter(row["id"].key[:2] for row in await rows("SELECT id FROM plugin_state"))
     sizes = {row["id"].key: row["entries"] for row in await rows("SELECT * FROM plugin_state_size")}
+    listed = Counter(row["id"].key[0] for row in await rows("SELECT id FROM suppression"))
+    counted = {row["id"].key[0]: row["entries"] for row in await rows("SELECT * FROM suppression_size")}
     places = [row["id"].key for row in await rows("SELECT id FROM outbound_turn")]
     turns = {(key[1] if key[0] == "r" else key[2], key[-1]): key for key in places}
     return Tables(
@@ -257,6 +267,11 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
             f"plugin {owner[1]} counts {sizes.get(owner, 0)} entries for tenant {owner[0]} and has {entries[owner]}"
             for owner in sizes.keys() | entries.keys()
             if sizes.get(owner, 0) != entries[owner]
+        ]
+        + [
+            f"{counted.get(tenant, 0)} suppressions of {tenant} are counted, {listed[tenant]} are there"
+            for tenant in counted.keys() | listed.keys()
+            if counted.get(tenant, 0) != listed[tenant]
         ]
         + [
             f"the turn {turn} is no job's"

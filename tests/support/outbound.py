@@ -30,6 +30,7 @@ from inbox.mail.tenancy import Account, HostedDomain, Tenant
 from inbox.plugin import Delivery, Plugin, hookimpl
 from inbox.plugin.testing import FakeClock, MemoryLog, PluginTest
 from inbox.policy.snapshot import PolicySet
+from inbox.store.job_states import history_of
 from inbox.store.ports.queue import PENDING, Finished, Job, JobRecipient, Queue, QueuedJob, RecipientState, Sending
 
 OK = HostReply(250, "2.0.0", "queued", "dot")
@@ -124,6 +125,7 @@ class FakeQueue:
             self.jobs[key] = replace(
                 self.jobs[key],
                 states=each.states,
+                history=history_of(each),
                 lease_owner=None,
                 dot_sent_at=0.0,
                 next_attempt_at=self.clock.now() + each.delay,
@@ -218,7 +220,13 @@ class FakeSuppressions:
     away: bool = False
 
     async def suppress(
-        self, tenant: str, scope: Literal["address", "domain"], target: str, reason: str, seconds: float | None
+        self,
+        tenant: str,
+        scope: Literal["address", "domain"],
+        target: str,
+        reason: str,
+        seconds: float | None,
+        source: Literal["bounce", "complaint"] = "bounce",
     ) -> None:
         if self.away:
             raise StoreUnavailable("the list cannot be written")

@@ -145,7 +145,10 @@ class Scram:
         self._exchange: Exchange
 
     async def challenge(self, message: bytes) -> bytes:
-        first = read_client_first(message)
+        try:
+            first = read_client_first(message)
+        except ScramError as error:
+            raise AuthenticationFailed(str(error)) from error
         self._user = first.user
         verifier = verifier_of("secret", b"salt", 4096)
         assert verifier is not None

@@ -303,6 +303,8 @@ class Outbound(Group):
     """Time for which a failed job stays visible."""
     delivery_retention_secs: Seconds = 2_592_000
     """Time for which a record of a delivery is kept."""
+    suppression_max_entries: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
+    """Entries that the suppression list of a tenant may have."""
 
     @model_validator(mode="after")
     def _order(self) -> Outbound:

@@ -192,14 +192,13 @@ class Otel(Group):
     """OpenTelemetry traces; needs the extra ``inbox[otel]``."""
 
     PREFIX = "OTEL_"
-    UNUSED = frozenset({"enabled", "exporter_otlp_endpoint", "service_name", "sample_ratio"})
     enabled: bool = False
     """Whether traces are exported."""
     exporter_otlp_endpoint: HttpUrl = "http://localhost:4318/v1/traces"
-    """Their destination (OTLP over HTTP)."""
+    """Their destination (OTLP over HTTP): a URL as it is; without a path, ``/v1/traces`` is added."""
     service_name: str = "inbox"
     """The service's name in them."""
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """The share of messages that are traced."""
+    """The share of messages that are traced; the same in all processes and instances."""
     console_logs: bool = True
-    """Whether logs go to standard error, too."""
+    """Whether the log goes to standard error; if not, only errors do."""

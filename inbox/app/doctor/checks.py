@@ -25,6 +25,7 @@ from inbox.app.doctor.permissions import faults
 from inbox.app.doctor.ports import why_not_answering, why_not_bindable
 from inbox.app.doctor.storage import storage_findings
 from inbox.app.doctor.surreal import surreal_findings
+from inbox.app.doctor.traces import trace_findings
 from inbox.app.listeners import wanted_ports
 from inbox.app.serve.tls import RENEW_BEFORE, Certificates
 from inbox.app.wiring.services import make_resolver
@@ -294,6 +295,10 @@ async def _outbound(context: CheckContext) -> list[tuple[Outcome, str]]:
     return [(Outcome.OK, retry_finding(context.config.outbound))]
 
 
+async def _traces(context: CheckContext) -> list[tuple[Outcome, str]]:
+    return [(Outcome(name), text) for name, text in await trace_findings(context.config)]
+
+
 async def _ports(context: CheckContext) -> list[tuple[Outcome, str]]:
     wanted = {name: (variable, port) for name, (variable, port) in wanted_ports(context.config).items() if port}
     if not context.running:
@@ -312,11 +317,7 @@ async def _ports(context: CheckContext) -> list[tuple[Outcome, str]]:
         if listening.get(name) != port:
             there = f"listens on {listening[name]}" if name in listening else f"does not listen for {name}"
             findings.append((Outcome.WARN, f"{variable} is {port} here, the running server {there}"))
-    return findings or [(Outcome.OK, f"all listeners answer: {_ports_text(listening)}")]
-
-
-def _ports_text(listening: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {port}" for name, port in listening.items())
+    return findings or [(Outcome.OK, f"all listeners answer: {', '.join(f'{n} {p}' for n, p in listening.items())}")]
 
 
 async def _server(context: CheckContext) -> list[tuple[Outcome, str]]:
@@ -341,9 +342,8 @@ async def _server(context: CheckContext) -> list[tuple[Outcome, str]]:
     reported = {line for each in suspended for line in each["why"].splitlines()}
     refused = [status, *status.get("processes", [])]
     for line in dict.fromkeys(line for each in refused for line in str(each.get("policy_error", "")).splitlines()):
-        if line in reported:
-            continue
-        findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
+        if line not in reported:
+            findings.append((Outcome.FAIL, f"changed policy is not in force: {line}"))
     for why in dict.fromkeys(each["rate_counters"] for each in refused if each.get("rate_counters")):
         findings.append((Outcome.WARN, f"rate counters are in memory, so each process counts for itself: {why}"))
     findings += [(Outcome.FAIL, text) for text in _silent(status)]
@@ -394,5 +394,6 @@ CHECKS: dict[str, Check] = {
     "dns": _dns,
     "dkim": _dkim,
     "outbound": _outbound,
+    "traces": _traces,
     "ports": _ports,
 }

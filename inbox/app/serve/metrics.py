@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from inbox.app.serve.outbound import OutboundQueue
 from inbox.app.serve.vitals import TIMEOUT_SECONDS, worker_view
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.program import Parts
@@ -24,12 +25,16 @@ class ServerMetrics:
     """Collects the metrics of a process.
 
     Args:
+        outbound: the worker of this process, if it has one.
         primary: also report what all processes share: database and queue.
     """
 
-    def __init__(self, installation: Installation, parts: Parts, *, primary: bool) -> None:
+    def __init__(
+        self, installation: Installation, parts: Parts, outbound: OutboundQueue | None = None, *, primary: bool
+    ) -> None:
         self._installation = installation
         self._parts = parts
+        self._outbound = outbound
         self._primary = primary
         self._counted: Kept[list[QueueCount]] = Kept(installation.clock, QUEUE_SECONDS, 1)
 
@@ -37,6 +42,9 @@ class ServerMetrics:
         """All metrics; what cannot be read within its time is absent, and its ``_up`` is 0."""
         found = [
             *self._parts.meters.families(),
+            *self._parts.resolver.families(),
+            *([] if self._outbound is None else self._outbound.families()),
+            *([] if self._parts.telemetry is None else self._parts.telemetry.families()),
             gauge("inbox_uptime_seconds", "Seconds since the process started.", [({}, uptime)]),
             gauge("inbox_connections", "Open connections.", _by("listener", connections)),
             gauge("inbox_log_lost_lines", "Log lines that could not be written since the start.", [({}, lost_lines)]),
@@ -101,14 +109,15 @@ def queue_families(counts: Sequence[QueueCount], now: float) -> list[Family]:
         for state in _STATES:
             key = (one.job_class, state)
             depth[key] = depth.get(key, 0.0) + getattr(one, state)
-        oldest[one.job_class] = min(oldest.get(one.job_class, one.oldest), one.oldest)
+        if one.oldest:  # Dead jobs wait for nothing.
+            oldest[one.job_class] = min(oldest.get(one.job_class, one.oldest), one.oldest)
     ages = {name: max(0.0, now - at) for name, at in oldest.items()}
     return [
         gauge(
             "inbox_queue_jobs", "Jobs in the queue, by class and state.",
             [({"class": name, "state": state}, count) for (name, state), count in sorted(depth.items())],
         ),
-        gauge("inbox_queue_oldest_seconds", "Age of the oldest job in the queue, by class.", _by("class", ages)),
+        gauge("inbox_queue_oldest_seconds", "Age of the oldest job that is not dead, by class.", _by("class", ages)),
     ]  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.outbound import make_outside, make_worker
 from inbox.app.wiring.program import Parts
+from inbox.base.metrics import Family
+from inbox.flow.outbound.meters import OutboundMeters
 from inbox.plugin.api.services import Log
 
 
@@ -16,8 +18,20 @@ class OutboundQueue:
     """Works on the queue between :meth:`start` and :meth:`stop`."""
 
     def __init__(self, installation: Installation, parts: Parts, log: Log) -> None:
-        self._outside = make_outside(installation, parts.directory, parts.pipeline, parts.resolver, log)
-        self._worker = make_worker(installation, parts.directory, parts.judge, self._outside.ports, log)
+        self._meters = meters = OutboundMeters()
+        self._outside = make_outside(
+            installation, parts.directory, parts.pipeline, parts.resolver, parts.judge, log, meters
+        )
+        self._worker = make_worker(
+            installation,
+            parts.directory,
+            parts.judge,
+            self._outside.ports,
+            log,
+            return_paths=parts.return_paths,
+            meters=meters,
+            tracer=parts.tracer,
+        )
         self._handover = parts.handover
         self._log = log
         self._task: asyncio.Task[None] | None = None
@@ -44,6 +58,10 @@ class OutboundQueue:
     def describe(self) -> dict[str, Any]:
         """The jobs that this process holds now."""
         return {"jobs": len(self._worker)}
+
+    def families(self) -> list[Family]:
+        """The metrics of this process's worker."""
+        return self._meters.families()
 
     async def prune(self) -> int:
         """Removes old copies of notifications; returns how many."""

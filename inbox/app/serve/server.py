@@ -49,6 +49,8 @@ RETENTION_FILE = "retention-time"
 #: Seconds until the sessions of a disabled or removed account end.
 DISMISS_SECONDS = 10.0
 COUNTS_SECONDS = 30.0
+#: Events of listeners and worker that are always written: one for each attempt, as operators search for it.
+KEPT_EVENTS = frozenset({"smtp.egress.queue"})
 
 
 class Server:
@@ -88,11 +90,11 @@ class Server:
         self._retention = RetentionTime(config.folders.data_dir / RETENTION_FILE, installation.clock, self._log)
         self._started_at = installation.clock.now()
         self._storage = Storage(installation, self._ages_by)
-        self._metrics = ServerMetrics(installation, parts, primary=self._primary)
         self._listeners: list[Listener] = []
         self._logs: dict[str, QuietLog] = {}
         enabled = queue and config.outbound.queue_enabled
         self._outbound = OutboundQueue(installation, parts, self._log_of("queue")) if enabled else None
+        self._metrics = ServerMetrics(installation, parts, self._outbound, primary=self._primary)
         self._ground = Ground(installation, parts, self._certificates, Turns(), self._log_of, descriptors=raise_limit())
 
     async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
@@ -187,7 +189,7 @@ class Server:
     def _log_of(self, protocol: str) -> QuietLog:
         if protocol not in self._logs:
             log = structlog.get_logger(f"inbox.{protocol}")
-            self._logs[protocol] = QuietLog(log, self._installation.clock)
+            self._logs[protocol] = QuietLog(log, self._installation.clock, KEPT_EVENTS)
         return self._logs[protocol]
 
     def _flush_logs(self, *, everything: bool = False) -> None:

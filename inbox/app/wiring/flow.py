@@ -19,17 +19,23 @@ from inbox.flow.judge import Judge, Policies
 from inbox.flow.local_delivery import LocalDelivery
 from inbox.flow.mailbox_finder import MailboxFinder
 from inbox.flow.meters import FlowMeters
+from inbox.flow.outbound.failures import FailureHooks
 from inbox.flow.outbound.handover import Handover
+from inbox.flow.outbound.late_reports import LateReports
+from inbox.flow.outbound.return_path import ReturnPaths
+from inbox.flow.outbound.senders import Senders as JobSenders
 from inbox.flow.outbound.srs import Srs
 from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import DecisionWriter, Recorder
+from inbox.flow.submission.idempotency import Idempotency
 from inbox.flow.submission.limits import Limits
 from inbox.flow.submission.permission import Permissions
 from inbox.flow.submission.relaying import UsersOnly
 from inbox.flow.submission.senders import Senders
 from inbox.flow.submission.submission import Submission
+from inbox.flow.tracing import Tracer
 from inbox.hosting.keys.sealing import ArcSealing
 from inbox.hosting.keys.signing import SigningKeyring
 from inbox.identity.directory import AddressDirectory
@@ -53,7 +59,10 @@ class Effects:
     table: Tables
     log: Log
     plugin_log: Log
+    #: False: reports about sent messages are not read.
+    reads_reports: bool = True
     meters: FlowMeters = field(default_factory=FlowMeters)
+    tracer: Tracer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,13 @@ class Flow:
     appending: MailboxAppending
     submission: Submission
     handover: Handover
+    return_paths: ReturnPaths
+
+
+def make_suppression_lists(installation: Installation) -> SuppressionLists:
+    """The suppression lists of all tenants, with the limit of the settings."""
+    most = installation.config.outbound.suppression_max_entries
+    return SuppressionLists(installation.database.suppressions, installation.clock, most)
 
 
 def make_services(
@@ -83,9 +99,18 @@ def make_services(
         signing_keys=SigningKeyring(directory, installation.database.dkim_keys, make_signing(config.dkim), clock),
         feedback=effects.feedback,
         table=effects.table,
-        suppression=SuppressionLists(installation.database.suppressions, clock),
+        suppression=make_suppression_lists(installation),
         server_name=config.server.hostname,
     )
+
+
+def _late_reports(
+    installation: Installation, directory: AddressDirectory, judge: Judge, return_paths: ReturnPaths, log: Log
+) -> LateReports:
+    clock, database = installation.clock, installation.database
+    hooks = FailureHooks(judge, make_suppression_lists(installation), log)
+    senders = JobSenders(directory, judge)
+    return LateReports(return_paths, senders, hooks, database.queue, installation.executors, clock, log)
 
 
 def make_flow(
@@ -97,15 +122,17 @@ def make_flow(
     *,
     keys: SigningKeys,
     srs_key: bytes,
+    return_paths: ReturnPaths,
 ) -> Flow:
     """Constructs the flow under ``policies``; ``dispatcher`` calls their plugins. ``keys`` seal forwarded mail, and
     ``srs_key`` is that of its rewritten senders."""
     server_name = installation.config.server.hostname
     clock, ids, log = installation.clock, installation.ids, effects.log
     judge = Judge(policies, dispatcher)
-    recorder = Recorder(judge, effects.decisions, clock, ids, log, effects.meters)
+    recorder = Recorder(judge, effects.decisions, clock, ids, log, effects.meters, effects.tracer)
     srs = Srs(srs_key, clock.now)
-    recipients = Recipients(judge, directory, log, server_name, UsersOnly(directory), srs=srs)
+    reports = _late_reports(installation, directory, judge, return_paths, log)
+    recipients = Recipients(judge, directory, log, server_name, UsersOnly(directory), srs=srs, reports=reports)
     local = LocalDelivery(judge, effects.mailboxes, log)
     deliveries = Deliveries(clock, ids, server_name, installation.config.outbound.ttl_secs)
     forwarding = Forwarding(
@@ -118,8 +145,9 @@ def make_flow(
     )
     handover = Handover()
     acceptance = Acceptance(
-        judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log, forwarding, handover
-    )
+        judge, recipients, local, effects.mailboxes, deliveries, effects.ingest, recorder, log, forwarding, handover,
+        reports if effects.reads_reports else None,
+    )  # fmt: skip
     pipeline = Pipeline(judge, recipients, acceptance, recorder, clock, ids, log)
     return Flow(
         judge,
@@ -130,12 +158,14 @@ def make_flow(
             pipeline,
             judge,
             directory,
-            Senders(Permissions(directory, installation.database.shared_inboxes, clock)),
-            Limits(directory, effects.rates, installation.database.queue, clock, log),
+            Senders(Permissions(directory, installation.database.shared_inboxes, clock, judge)),
+            Limits(directory, judge, effects.rates, installation.database.queue, clock, log),
+            Idempotency(installation.database.idempotency_keys),
             server_name,
             clock,
             ids,
             log,
         ),
         handover,
+        return_paths,
     )

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from inbox.app.wiring.flow import make_suppression_lists
 from inbox.app.wiring.installation import Installation
 from inbox.dns.resolver import CachingResolver
 from inbox.flow.judge import Judge
@@ -18,13 +19,16 @@ from inbox.flow.outbound.delivery import JobDelivery, Pace
 from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Lines, Places
 from inbox.flow.outbound.local import is_local
+from inbox.flow.outbound.meters import OutboundMeters
 from inbox.flow.outbound.mx import MailExchangers
+from inbox.flow.outbound.notifying import NotifyHooks
 from inbox.flow.outbound.ports import Attempts, Bounces, Exchangers, Suppressions
+from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.outbound.senders import Directory, Senders
-from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.outbound.transmission import ATTEMPT_SECONDS
 from inbox.flow.outbound.worker import MOST_HELD, MOST_UNRECORDED, QueueWorker, WorkerSettings
 from inbox.flow.ports import Receiving
+from inbox.flow.tracing import Tracer
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.services import Log
 from inbox.store.ports.queue import MOST_JOBS
@@ -50,7 +54,13 @@ class OutsideParts:
 
 
 def make_outside(
-    installation: Installation, directory: AddressDirectory, receiving: Receiving, resolver: CachingResolver, log: Log
+    installation: Installation,
+    directory: AddressDirectory,
+    receiving: Receiving,
+    resolver: CachingResolver,
+    judge: Judge,
+    log: Log,
+    meters: OutboundMeters | None = None,
 ) -> OutsideParts:
     """Connections to other servers, notifications and suppressions of this process."""
     config, clock, database = installation.config, installation.clock, installation.database
@@ -59,33 +69,41 @@ def make_outside(
     exchangers = MailExchangers(
         resolver, (hostname,), is_local if bound.is_unspecified else lambda address: address == bound, clock=clock
     )
-    attempts = SmtpAttempts(resolver, config.outbound, clock)
+    attempts = SmtpAttempts(resolver, config.outbound, clock, meters=meters)
     settings = BounceSettings(hostname, config.folders.data_dir / "bounces", config.outbound.ttl_secs)
     bounces = SenderBounces(
         installation.blobs, receiving, directory, installation.ingest, database.queue, clock, installation.ids,
-        settings, log,
+        settings, log, NotifyHooks(Senders(directory, judge), judge, log),
     )  # fmt: skip
-    suppressions = SuppressionLists(database.suppressions, clock)
+    suppressions = make_suppression_lists(installation)
     return OutsideParts(Outside(exchangers, attempts, bounces, suppressions), attempts, bounces)
 
 
 def make_worker(
-    installation: Installation, directory: Directory, judge: Judge, outside: Outside, log: Log
+    installation: Installation,
+    directory: Directory,
+    judge: Judge,
+    outside: Outside,
+    log: Log,
+    return_paths: ReturnPaths | None = None,
+    meters: OutboundMeters | None = None,
+    tracer: Tracer | None = None,
 ) -> QueueWorker:
     """Constructs the worker of this process, with the settings SMTP_OUTBOUND_*."""
     config, clock, queue = installation.config, installation.clock, installation.database.queue
     outbound, server_name = config.outbound, config.server.hostname
     places, backlog = Places(MOST_HELD), Backlog(MOST_UNRECORDED)
+    lines, circuits = Lines(clock, places), Circuits(ATTEMPT_SECONDS)
     pace = Pace(
-        Lines(clock, places),
-        Circuits(ATTEMPT_SECONDS),
+        lines,
+        circuits,
         Backoff(outbound.retry_base_delay_secs, outbound.retry_max_delay_secs),
         backlog,
         outbound.max_attempts,
     )
     delivery = JobDelivery(
         judge,
-        Senders(directory, judge),
+        Senders(directory, judge, return_paths),
         installation.blobs,
         outside.exchangers,
         outside.attempts,
@@ -100,4 +118,9 @@ def make_worker(
     owner = f"{server_name} {os.getpid()} {installation.ids.new()}"
     finishing = Gatherer(queue.finish, MOST_JOBS)
     changes = installation.database.changes
-    return QueueWorker(queue, delivery, finishing, backlog, places, settings, clock, log, owner, changes)
+    worker = QueueWorker(queue, delivery, finishing, backlog, places, settings, clock, log, owner, changes)
+    worker.tracer = tracer
+    if meters is not None:
+        meters.watch(places, lines, circuits, clock.monotonic)
+        worker.meters = meters
+    return worker

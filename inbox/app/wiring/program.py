@@ -15,6 +15,7 @@ from inbox.app.serve.quietlog import QuietLog
 from inbox.app.wiring.flow import Effects, Flow, make_flow, make_services
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.services import RatesService, make_resolver
+from inbox.app.wiring.telemetry import Telemetry, make_telemetry, start, stop
 from inbox.base.folders import make_folder
 from inbox.dns.resolver import CachingResolver
 from inbox.flow.accept import Acceptance
@@ -24,14 +25,17 @@ from inbox.flow.mailbox_finder import StoredMailboxFinder
 from inbox.flow.mailboxes import MailboxMessages, MailboxNames, OwnMailboxes
 from inbox.flow.meters import FlowMeters
 from inbox.flow.outbound.handover import Handover
+from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.ports import Appending
 from inbox.flow.submission.submission import Submission
+from inbox.flow.tracing import Tracer
 from inbox.hosting.keys.rotation import Rotation
 from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
 from inbox.plugin.api.services import Log
+from inbox.plugin.api.signing import SigningKeys
 from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
 from inbox.plugin.engine.guard import Guard
@@ -63,6 +67,13 @@ class Parts:
     flow_log: QuietLog
     meters: FlowMeters
     handover: Handover
+    return_paths: ReturnPaths
+    telemetry: Telemetry | None
+
+    @property
+    def tracer(self) -> Tracer | None:
+        """Makes the spans of messages; None if tracing is off."""
+        return None if self.telemetry is None else self.telemetry.tracer
 
 
 def make_registry(config: Config) -> Registry:
@@ -77,7 +88,7 @@ def make_mailboxes(installation: Installation, appending: Appending) -> tuple[Ma
     return names, MailboxMessages(database, installation.blobs, appending)
 
 
-def _effects(installation: Installation, feedback: FeedbackLedger, log: Log) -> Effects:
+def _effects(installation: Installation, feedback: FeedbackLedger, log: Log, telemetry: Telemetry | None) -> Effects:
     """The effects of a server: the database, and real counters."""
     clock, database = installation.clock, installation.database
     return Effects(
@@ -89,6 +100,7 @@ def _effects(installation: Installation, feedback: FeedbackLedger, log: Log) -> 
         table=Tables(database.plugin_state, clock),
         log=log,
         plugin_log=structlog.get_logger("inbox.plugin"),
+        tracer=None if telemetry is None else telemetry.tracer,
     )
 
 
@@ -103,11 +115,10 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     _make_folders(config)
     directory = AddressDirectory(database.tenants, database.accounts, clock)
     resolver = make_resolver(config, clock)
-    feedback = FeedbackLedger(
-        database.dmarc_reports, directory, installation.executors, clock, structlog.get_logger("inbox.feedback")
-    )
+    feedback = _make_feedback(installation, directory)
     log = QuietLog(structlog.get_logger("inbox.flow"), clock, KEPT_EVENTS)
-    effects = _effects(installation, feedback, log)
+    telemetry = make_telemetry(config.otel, config.server.hostname, structlog.get_logger("inbox.telemetry"))
+    effects = _effects(installation, feedback, log, telemetry)
     services = make_services(installation, directory, resolver, effects)
     live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
     live.open()
@@ -117,12 +128,10 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     live.instances = instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
     passwords = Passwords(clock)
     dispatcher = Dispatcher(instances, guard, clock, effects.plugin_log)
-    key = await database.installation.secret("srs")
-    flow = make_flow(installation, directory, live, dispatcher, effects, keys=services.signing_keys, srs_key=key)
-    login = await _make_login(installation, directory, passwords, flow, log)
+    flow = await _make_flow(installation, directory, live, dispatcher, effects, services.signing_keys)
     names, messages = make_mailboxes(installation, flow.appending)
-    rotation = _make_rotation(installation, resolver)
     feedback.start()
+    start(telemetry)
     try:
         yield Parts(
             live=live,
@@ -131,23 +140,47 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             acceptance=flow.acceptance,
             pipeline=flow.pipeline,
             submission=flow.submission,
-            login=login,
+            login=await _make_login(installation, directory, passwords, flow, log, effects.meters),
             appending=flow.appending,
             names=names,
             messages=messages,
             instances=instances,
-            rotation=rotation,
+            rotation=_make_rotation(installation, resolver),
             resolver=resolver,
             flow_log=log,
             meters=effects.meters,
             handover=flow.handover,
+            return_paths=flow.return_paths,
+            telemetry=telemetry,
         )
     finally:
         await _write_counts(flow.pipeline, log)
         await instances.close()
         await feedback.close()
+        await stop(telemetry)
         guard.remove()
         passwords.close()
+
+
+async def _make_flow(
+    installation: Installation,
+    directory: AddressDirectory,
+    live: LivePolicies,
+    dispatcher: Dispatcher,
+    effects: Effects,
+    keys: SigningKeys,
+) -> Flow:
+    secret = installation.database.installation.secret
+    return_paths = ReturnPaths(await secret("return-path"), installation.clock.now)
+    srs_key = await secret("srs")
+    return make_flow(
+        installation, directory, live, dispatcher, effects, keys=keys, srs_key=srs_key, return_paths=return_paths
+    )
+
+
+def _make_feedback(installation: Installation, directory: AddressDirectory) -> FeedbackLedger:
+    reports, log = installation.database.dmarc_reports, structlog.get_logger("inbox.feedback")
+    return FeedbackLedger(reports, directory, installation.executors, installation.clock, log)
 
 
 def _make_rotation(installation: Installation, resolver: CachingResolver) -> Rotation:
@@ -157,10 +190,15 @@ def _make_rotation(installation: Installation, resolver: CachingResolver) -> Rot
 
 
 async def _make_login(
-    installation: Installation, directory: AddressDirectory, passwords: Passwords, flow: Flow, log: Log
+    installation: Installation,
+    directory: AddressDirectory,
+    passwords: Passwords,
+    flow: Flow,
+    log: Log,
+    meters: FlowMeters,
 ) -> PasswordLogin:
     database = installation.database
-    return PasswordLogin(
+    login = PasswordLogin(
         database.accounts,
         directory,
         database.rates,
@@ -172,6 +210,8 @@ async def _make_login(
         credentials=database.credentials,
         secret=await database.installation.secret("scram"),
     )
+    login.meters = meters
+    return login
 
 
 def _make_folders(config: Config) -> None:

@@ -11,6 +11,7 @@ from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.policies import find_plugins, load_policies
 from inbox.app.wiring.services import NoFeedback, NoRates, RehearsedState, make_resolver
 from inbox.flow.destinations import QUARANTINE
+from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.pipeline import Pipeline
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
@@ -115,15 +116,18 @@ async def _wire(installation: Installation, rehearsed: Rehearsed) -> tuple[Pipel
         table=Tables(RehearsedState(database.plugin_state), clock),
         log=log,
         plugin_log=log,
+        reads_reports=False,
     )
     guard = Guard()
     services = make_services(installation, directory, make_resolver(config, clock), effects)
     instances = Instances(services, guard)
     dispatcher = Dispatcher(instances, guard, clock, log)
     srs_key = await database.installation.secret("srs")
+    return_paths = ReturnPaths(await database.installation.secret("return-path"), clock.now)
     flow = make_flow(
-        installation, directory, policies, dispatcher, effects, keys=services.signing_keys, srs_key=srs_key
-    )
+        installation, directory, policies, dispatcher, effects, keys=services.signing_keys, srs_key=srs_key,
+        return_paths=return_paths,
+    )  # fmt: skip
     return flow.pipeline, instances
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
@@ -18,6 +19,7 @@ from inbox.base.clock import Clock
 from inbox.dns.answers import DnsError, DnsTemporary, Resolver
 from inbox.flow.outbound.connect import BLOCK_OCTETS, Connection, Failed, LeaseLost, Target, TlsFailed
 from inbox.flow.outbound.eyeballs import Dialer
+from inbox.flow.outbound.meters import OutboundMeters
 from inbox.flow.outbound.mx import IpAddress, addresses, is_public, permanent, temporary
 from inbox.flow.outbound.pool import Pool
 from inbox.flow.outbound.ports import Attempted, HostReply, Outgoing, Way
@@ -62,7 +64,9 @@ class SmtpAttempts:
         trusted: ssl.SSLContext | None = None,
         routed: Collection[IPv4Network | IPv6Network] = (),
         pool: Pool | None = None,
+        meters: OutboundMeters | None = None,
     ) -> None:
+        self.meters = meters if meters is not None else OutboundMeters()
         self.resolver = resolver
         self.settings = settings
         self.routed = tuple(routed)
@@ -199,13 +203,19 @@ class _Attempt:
                     return self._after(connection.target, rest)
                 rest = [target, *rest]  # the peer has closed the idle connection in the meantime
                 break
+        meters, began = self._attempts.meters, time.monotonic()
         try:
-            connection, rest = await self._attempts.dialer.first(rest, self._attempts.context(self._tls))
+            try:
+                connection, rest = await self._attempts.dialer.first(rest, self._attempts.context(self._tls))
+            finally:
+                meters.phase("connect", time.monotonic() - began)
             try:
                 await connection.begin(self._attempts.context(self._tls))
             except BaseException:
                 connection.abort()
                 raise
+            if connection.tls_seconds:
+                meters.phase("tls", connection.tls_seconds)
         except TlsFailed as error:
             if self._tls.fallback and connection is not None:
                 return [replace(connection.target, plain=True), *rest]
@@ -250,7 +260,10 @@ class _Attempt:
         bdat = self._way.chunking and "CHUNKING" in connection.capabilities and fits_bdat(content)
         transaction = Transaction(envelope, connection.capabilities, lmtp=connection.target.lmtp, bdat=bdat)
         try:
+            connection.dot_at = 0.0
             await connection.deliver(transaction, content, self._before_dot)
+            if connection.dot_at:
+                self._attempts.meters.phase("dot", time.monotonic() - connection.dot_at)
         except ValueError as error:
             transaction.fail(Outcome(553, "5.1.3", str(error), "rcpt"))
         except BaseException:

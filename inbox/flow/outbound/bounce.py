@@ -13,14 +13,15 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Protocol
 
 from inbox.base.clock import Clock
-from inbox.base.errors import AlreadyExists, NotFound, StoreUnavailable
+from inbox.base.errors import AlreadyExists, NotFound, StoreError, StoreUnavailable
 from inbox.base.ids import Ids
+from inbox.flow.outbound.notifying import Form, NotifyHooks
 from inbox.flow.outbound.ports import Contents, Kind
 from inbox.flow.ports import Receiving
 from inbox.mail.address import Address, AddressError
@@ -28,6 +29,7 @@ from inbox.mail.addresslist import addr_spec, parse_addresses
 from inbox.mail.content import Content, MemoryContent
 from inbox.mail.dsn.build import Dsn, DsnRecipient, build
 from inbox.mail.headers import Headers, header_block
+from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.api.context import Door, Session
 from inbox.plugin.api.services import Log
 from inbox.store.ports.ingest import Accepted, AcceptedMessage, Ingest
@@ -41,7 +43,7 @@ _VISIBLE_FIELDS: Final = ("To", "Cc", "Resent-To", "Resent-Cc")
 class Hosted(Protocol):
     """Finds out whether a domain is hosted here."""
 
-    async def domain(self, fqdn: str) -> object | None: ...
+    async def domain(self, fqdn: str) -> HostedDomain | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class SenderBounces:
         ids: Ids,
         settings: BounceSettings,
         log: Log,
+        hooks: NotifyHooks | None = None,
     ) -> None:
         self._contents = contents
         self._receiving = receiving
@@ -85,6 +88,7 @@ class SenderBounces:
         self._ids = ids
         self._settings = settings
         self._log = log
+        self._hooks = hooks
 
     async def report(self, job: QueuedJob, states: Sequence[RecipientState], about: Sequence[int], kind: Kind) -> None:
         """Stores the notifications; see the protocol. The null reverse-path never gets one (RFC 5321 §4.5.5)."""
@@ -97,12 +101,21 @@ class SenderBounces:
             self._log.error("notification_dropped", job=job.job.id, kind=kind, why=str(error))
             return
         original = await self._original(job)
-        store = self._store_local if await self._hosted.domain(sender.domain) is not None else self._store_remote
+        form = Form() if self._hooks is None else await self._hooks.form(job, states, wanted, kind, original)
+        if form.is_dropped:
+            self._log.info("notification_not_wanted", job=job.job.id, kind=kind)
+            return
+        is_local = await self._hosted.domain(sender.domain) is not None
+        store = self._store_local if is_local else self._store_remote
         for group in visible_groups(original, [job.job.recipients[index].address for index in wanted]):
             indexes = [wanted[place] for place in group]
             dsn = self._dsn(job, states, indexes, kind, original)
+            whole = dsn.returns_all and not form.headers_only
+            dsn = replace(dsn, takes_8bit=is_local, note=form.note, returns_all=whole)
             octets = build(dsn)
             await store(job, sender, dsn, octets)
+            for address in form.copies:
+                await self._copy(job, address, dsn, octets)
             await self._write_file(job, kind, dsn, octets)
 
     async def prune(self) -> int:
@@ -147,13 +160,15 @@ class SenderBounces:
             job.job.created_at,
             tuple(recipients),
             original,
-            returns_all=job.job.ret == "FULL" and kind == "failed",
+            # RFC 8689 §5: the content of a message that required TLS is not returned.
+            returns_all=job.job.ret == "FULL" and kind == "failed" and not job.job.require_tls,
             envid=job.job.envid,
         )
 
     async def _store_local(self, job: QueuedJob, sender: Address, dsn: Dsn, octets: bytes) -> None:
         session = Session(self._ids.new(), Door.LOCAL, _LOOPBACK, started_at=self._clock.now())
-        reply, envelope = await self._receiving.mail(session, None, {})
+        params = {} if octets.isascii() else {"BODY": "8BITMIME"}
+        reply, envelope = await self._receiving.mail(session, None, params)
         if envelope is not None:
             reply = await self._receiving.rcpt(envelope, sender, frozenset({"NEVER"}), None)
             if reply.positive:
@@ -166,6 +181,17 @@ class SenderBounces:
         else:  # RFC 5321 §6.1: no notification about a notification
             self._log.warning("notification_dropped", **about, why=f"{reply.code} {reply.enhanced} {reply.text}")
 
+    async def _copy(self, job: QueuedJob, address: str, dsn: Dsn, octets: bytes) -> None:
+        """Stores a copy for another address of the tenant. The sender has the notification, so nothing fails for it."""
+        try:
+            to = Address.parse(address)
+            home = await self._hosted.domain(to.domain)
+            if home is None or home.tenant.id != job.tenant:
+                raise NotFound("the address does not belong to the tenant")
+            await self._store_local(job, to, dsn, octets)
+        except (AddressError, NotFound, StoreError) as error:
+            self._log.warning("notification_copy_dropped", job=job.job.id, to=address, why=str(error))
+
     async def _store_remote(self, job: QueuedJob, sender: Address, dsn: Dsn, octets: bytes) -> None:
         name = dsn.message_id.partition("@")[0].replace(".", "-")
         if await self._queue.get(job.tenant, name) or await self._queue.delivery(job.tenant, name):
@@ -174,7 +200,7 @@ class SenderBounces:
         queued = Job(
             name, "", (JobRecipient(str(sender), ("NEVER",)),), sender.domain, now, now + self._settings.lifetime,
             job_class="dsn", body="7BIT" if octets.isascii() else "8BITMIME", smtputf8=not sender.is_ascii,
-            transaction=job.job.transaction, door=Door.LOCAL.value,
+            transaction=job.job.transaction, door=Door.LOCAL.value, require_tls=job.job.require_tls,
         )  # fmt: skip
         message = AcceptedMessage(self._ids.new(), job.tenant, MemoryContent(octets), (), dsn.at, now, jobs=(queued,))
         try:

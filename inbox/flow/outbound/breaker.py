@@ -40,6 +40,11 @@ class Circuits:
     def __len__(self) -> int:
         return len(self._circuits)
 
+    def states(self, now: float) -> dict[str, int]:
+        """The number of circuits that are ``open``, and of those that a probe may close or closes (``half_open``)."""
+        cooling = [circuit.open_until > now for circuit in self._circuits.values() if circuit.cool_down > 0.0]
+        return {"open": sum(cooling), "half_open": len(cooling) - sum(cooling)}
+
     def wait(self, key: str, now: float) -> float:
         """Seconds until an attempt is allowed; 0 if it is allowed now. Of a half-open circuit, the caller that gets 0
         is the probe, and calls :meth:`reached`, :meth:`failed` or :meth:`abandoned`."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError
 from inbox.flow.judge import Judge
+from inbox.flow.outbound.failures import FailureHooks
 from inbox.flow.outbound.ports import Attempted, Bounces, Kind, Suppressions
 from inbox.flow.outbound.results import owed_delay, owed_failure, owed_relayed
 from inbox.flow.outbound.senders import Sender, delivery_of
 from inbox.mail.content import MemoryContent
 from inbox.plugin.api.context import Delivery, Failure
 from inbox.plugin.api.services import Log
-from inbox.policy.stages import Stage
-from inbox.policy.verdicts import Classify, DropDsn, Suppress
 from inbox.store.ports.queue import AttemptRecord, JobRecipient, QueuedJob, RecipientState
 
 
@@ -34,9 +32,8 @@ class Conclusion:
     """Runs hooks and reports; a report that cannot be stored leaves its recipients unreported, for the next lease."""
 
     def __init__(self, judge: Judge, bounces: Bounces, suppressions: Suppressions, clock: Clock, log: Log) -> None:
-        self._judge = judge
+        self._hooks = FailureHooks(judge, suppressions, log)
         self._bounces = bounces
-        self._suppressions = suppressions
         self._clock = clock
         self._log = log
 
@@ -76,7 +73,7 @@ class Conclusion:
         self, queued: QueuedJob, ended: Ended, index: int, sender: Sender | None, delivery: Delivery | None
     ) -> RecipientState:
         """Runs the ``bounce`` hooks for one recipient. Without a policy there are none, and the state is unchanged."""
-        state, job = ended.states[index], queued.job
+        state = ended.states[index]
         if sender is None:
             return state
         if delivery is None:
@@ -89,27 +86,7 @@ class Conclusion:
             "" if attempted is None else attempted.host, "" if attempted is None else attempted.tls, stage,
             queued.attempts,
         )  # fmt: skip
-        outcome = await self._judge.judge(Stage.BOUNCE, sender.policy, failure=failure)
-        for edit in outcome.edits:
-            match edit:
-                case Classify(category):
-                    state = replace(state, category=category)
-                case DropDsn():
-                    state = replace(state, reported=True)
-                case Suppress(scope, reason, seconds):
-                    address = job.recipients[index].address
-                    target = address if scope == "address" else job.domain
-                    await self._suppress(queued, scope, target, reason or state.reply, seconds)
-        return state
-
-    async def _suppress(
-        self, queued: QueuedJob, scope: Literal["address", "domain"], target: str, reason: str, seconds: float | None
-    ) -> None:
-        try:
-            await self._suppressions.suppress(queued.tenant, scope, target, reason, seconds)
-        except StoreError as error:
-            # The next message to this recipient fails in the same way, and is suppressed then.
-            self._log.error("suppression_not_stored", job=queued.job.id, target=target, error=str(error))
+        return await self._hooks.run(queued, index, failure, sender.policy, state)
 
     async def _report(
         self,

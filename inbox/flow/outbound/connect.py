@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -81,6 +82,8 @@ class Connection:
         self.verified = False
         self.opened_at = asyncio.get_running_loop().time()
         self.messages = 0
+        #: For metrics: the time of the TLS handshake, and when (monotonic) the last dot was about to be sent; or 0.
+        self.tls_seconds = self.dot_at = 0.0
         #: RSET is necessary before the next MAIL.
         self.dirty = False
         self._stream = stream
@@ -251,6 +254,7 @@ class Connection:
         if self._stream.lost:
             raise PeerError(self._stream.lost)
         transaction.stage = "dot"
+        self.dot_at = time.monotonic()
 
     # --- the beginning of a session ---
 
@@ -306,6 +310,7 @@ class Connection:
     async def _handshake(self, context: ssl.SSLContext) -> None:
         transport = self._stream.transport
         assert transport is not None
+        began = time.monotonic()
         try:
             made = await asyncio.get_running_loop().start_tls(
                 transport,
@@ -321,6 +326,7 @@ class Connection:
         if made is None:
             raise TlsFailed(HostReply(451, "4.7.5", "The peer closed the connection in the handshake", "starttls"))
         self._stream.transport = made
+        self.tls_seconds = time.monotonic() - began
         self._secured(made)
 
     def _secured(self, transport: asyncio.BaseTransport) -> None:

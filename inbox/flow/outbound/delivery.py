@@ -52,6 +52,8 @@ LOOK_UPS: Final = Limits(64)
 #: Seconds until a job is tried again whose sender's policy is unusable: an operator has to correct it.
 POLICY_SECONDS: Final = 300.0
 CAPACITY: Final = "The limits for these hosts are reached"
+BUSY_DNS: Final = "Too many concurrent look-ups of this domain"
+UNKNOWN_OUTCOME: Final = "The outcome of the last attempt is unknown"
 CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
 
 
@@ -134,7 +136,7 @@ class JobDelivery:
         wait = _unknown_wait(queued, held.backoff)
         if wait > 0:
             self._log.warning("outbound_outcome_unknown", job=queued.job.id, domain=queued.job.domain, delay=wait)
-            return Finished(queued, queued.states, wait, "The outcome of the last attempt is unknown", counts=False)
+            return Finished(queued, queued.states, wait, UNKNOWN_OUTCOME, counts=False)
         return await self._attempted(held, sender, tried, ends, outbound)
 
     async def _reported(self, queued: QueuedJob) -> Finished:
@@ -174,7 +176,7 @@ class JobDelivery:
         line = f"look-up {domain}"
         wait = await self._lines.enter(line, LOOK_UPS, (queued.tenant, queued.job.job_class))
         if wait > 0:
-            return _PutOff(wait, "Too many concurrent look-ups of this domain")
+            return _PutOff(wait, BUSY_DNS)
         try:
             return await self._exchangers.find(domain)
         finally:
@@ -286,7 +288,7 @@ class JobDelivery:
         convert = None
         if mode != "never":
             convert = partial(encoded, self._judge, sender.policy, delivery, content, even_signed=mode == "always")
-        return delivery, outgoing(queued, tried, content, held.signed, convert), chosen, None
+        return delivery, outgoing(queued, tried, content, held.signed, sender.reverse_path, convert), chosen, None
 
     # --- consequences ---
 

@@ -61,6 +61,10 @@ class Lines:
         self._capacity = Capacity()
         self._lines: dict[str, _Line] = {}
 
+    def __len__(self) -> int:
+        """The jobs that wait in all lines."""
+        return sum(line.length for line in self._lines.values())
+
     async def enter(self, key: str, limits: Limits, turn: Turn) -> float:
         """Takes a connection, when it is this job's turn. Returns 0, or the seconds after which to try again; then no
         connection was taken. After 0, call :meth:`leave`."""

@@ -24,14 +24,16 @@ def outgoing(
     tried: Sequence[int],
     content: Content,
     signed: bytes,
+    reverse_path: str,
     in_seven_bits: Callable[[], Awaitable[Content | HostReply]] | None = None,
 ) -> Outgoing:
-    """The message for the recipients at the positions ``tried``, with the fields ``signed`` before its header."""
+    """The message for the recipients at the positions ``tried``, with the fields ``signed`` before its header, from the
+    envelope sender ``reverse_path``."""
     job = queued.job
     recipients = (job.recipients[index] for index in tried)
     whole = PrefixedContent(signed, content) if signed else content
     return Outgoing(
-        job.sender,
+        reverse_path,
         tuple(OutgoingRecipient(Address.parse(each.address), each.notify, each.orcpt) for each in recipients),
         whole,
         whole.size,

@@ -156,7 +156,13 @@ class Suppressions(Protocol):
     """The tenants' lists of addresses and domains that get no mail."""
 
     async def suppress(
-        self, tenant: str, scope: Literal["address", "domain"], target: str, reason: str, seconds: float | None
+        self,
+        tenant: str,
+        scope: Literal["address", "domain"],
+        target: str,
+        reason: str,
+        seconds: float | None,
+        source: Literal["bounce", "complaint"] = "bounce",
     ) -> None:
         """Adds an entry. Raises StoreError."""
         ...

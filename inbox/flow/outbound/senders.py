@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from inbox.base.errors import PolicyError
 from inbox.flow.judge import Judge
+from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.mail.address import Address, AddressError
 from inbox.mail.content import Content
 from inbox.mail.message import Message
@@ -31,18 +32,25 @@ class Directory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The policy of a job's sender, and the name of its tenant."""
+    """The policy of a job's sender, the name of its tenant, and the envelope sender of its attempts (without its
+    brackets): the sender, or a signed return path."""
 
     policy: EffectivePolicy
     tenant_name: str
+    reverse_path: str
 
 
 class Senders:
-    """Finds the policy of a job's sender, and the arguments of the hooks."""
+    """Finds the policy of a job's sender, and the arguments of the hooks.
 
-    def __init__(self, directory: Directory, judge: Judge) -> None:
+    Args:
+        return_paths: signs the envelope sender where the policy says so; None: nowhere.
+    """
+
+    def __init__(self, directory: Directory, judge: Judge, return_paths: ReturnPaths | None = None) -> None:
         self._directory = directory
         self._judge = judge
+        self._return_paths = return_paths
 
     async def sender(self, queued: QueuedJob) -> Sender:
         """The policy of the sender's account, domain or (null reverse-path, a foreign sender of forwarded mail) tenant.
@@ -53,14 +61,27 @@ class Senders:
         """
         domain = await self._domain(queued, _domain_of(queued.job.sender))
         if domain is not None:
-            return Sender(self._judge.for_recipient(domain, queued.job.sender), domain.tenant.name)
+            policy = self._judge.for_recipient(domain, queued.job.sender)
+            return Sender(policy, domain.tenant.name, await self._reverse_path(queued, policy, domain))
         account = await self._directory.first_account(queued.tenant)
         domain = None if account is None else await self._domain(queued, _domain_of(account.address))
         if domain is None:
             raise PolicyError(
                 f"tenant {queued.tenant} has no active domain, so its policy for outbound mail is unknown"
             )
-        return Sender(self._judge.for_recipient(domain, ""), domain.tenant.name)
+        return Sender(self._judge.for_recipient(domain, ""), domain.tenant.name, queued.job.sender)
+
+    async def _reverse_path(self, queued: QueuedJob, policy: EffectivePolicy, home: HostedDomain) -> str:
+        """A signed return path for a sender at ``home``, if the policy asks for one. A rewritten sender of a forwarded
+        message stays: its bounces have their way already."""
+        job, settings = queued.job, policy.outbound.return_path
+        if self._return_paths is None or not settings.signed or job.sender.upper().startswith(("SRS0", "SRS1")):
+            return job.sender
+        at = home
+        if settings.domain is not None:
+            # A domain that is not (or no longer) the tenant's gets no bounces: the sender's own does.
+            at = await self._domain(queued, settings.domain) or home
+        return self._return_paths.address(job, queued.tenant, at.fqdn, settings.days) or job.sender
 
     async def _domain(self, queued: QueuedJob, fqdn: str) -> HostedDomain | None:
         found = await self._directory.domain(fqdn) if fqdn else None
@@ -112,4 +133,5 @@ def delivery_of(
         domain=job.domain,
         mx=mx,
         signed=bool(queued.signed),
+        job_class=job.job_class,
     )

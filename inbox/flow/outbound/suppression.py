@@ -9,7 +9,7 @@ from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
 from inbox.mail.address import Address, AddressError
 from inbox.store.ports import Suppression, Suppressions
-from inbox.store.ports.suppression import MOST_ENTRIES
+from inbox.store.ports.suppression import MOST_ENTRIES, MOST_OF_TENANT
 
 #: Characters of a reply that are kept as the reason.
 _REASON: int = 500
@@ -18,9 +18,10 @@ _REASON: int = 500
 class SuppressionLists:
     """``SuppressionList`` of ``inbox.plugin.api.services``, and ``Suppressions`` of ``inbox.flow.outbound.ports``."""
 
-    def __init__(self, suppressions: Suppressions, clock: Clock) -> None:
+    def __init__(self, suppressions: Suppressions, clock: Clock, most: int = MOST_OF_TENANT) -> None:
         self._suppressions = suppressions
         self._clock = clock
+        self._most = most
 
     async def find(self, tenant: str, addresses: Sequence[str]) -> dict[str, str]:
         """Finds the suppressed addresses, with the reason of each. Raises StoreError."""
@@ -32,19 +33,26 @@ class SuppressionLists:
         return found
 
     async def suppress(
-        self, tenant: str, scope: Literal["address", "domain"], target: str, reason: str, seconds: float | None
+        self,
+        tenant: str,
+        scope: Literal["address", "domain"],
+        target: str,
+        reason: str,
+        seconds: float | None,
+        source: Literal["bounce", "complaint"] = "bounce",
     ) -> None:
-        """Adds an entry for a bounce, unless there is one: an operator's entry is not changed, even if it is inactive.
+        """Adds an entry for a bounce or a complaint, unless there is one: an operator's entry is not changed, even if
+        it is inactive.
 
         Raises:
-            StoreError: the entry could not be stored.
+            SuppressionListFull, StoreError: the entry could not be stored.
         """
         now = self._clock.now()
         until = None if seconds is None else now + seconds
         key = _key(target) if scope == "address" else target
-        entry = Suppression(tenant, scope, key, reason[:_REASON], "bounce", created_at=now, expires_at=until)
+        entry = Suppression(tenant, scope, key, reason[:_REASON], source, created_at=now, expires_at=until)
         try:
-            await self._suppressions.put([entry], replace=False)
+            await self._suppressions.put([entry], replace=False, most=self._most)
         except NotFound:
             return  # The tenant was removed in the meantime and sends no more mail.
 

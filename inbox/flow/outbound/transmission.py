@@ -84,9 +84,9 @@ class Transmission:
         started = self._clock.monotonic()
 
         async def before_dot() -> bool:
+            await self._backlog.room()
             if held.lost:
                 return False
-            await self._backlog.room()
             fresh = 0.0 <= held.recorded_at >= self._clock.monotonic() - FRESH_SECONDS
             if not (fresh or await self._record(held)):
                 return False

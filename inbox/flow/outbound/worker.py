@@ -15,12 +15,14 @@ from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import Conflict, StorageFull, StoreError, StoreUnavailable
-from inbox.flow.outbound.delivery import JobDelivery
+from inbox.flow.outbound.delivery import BUSY_DNS, CAPACITY, CIRCUIT, UNKNOWN_OUTCOME, JobDelivery
 from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Places
+from inbox.flow.outbound.meters import OutboundMeters
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
 from inbox.flow.outbound.transmission import Held
+from inbox.flow.tracing import Tracer
 from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
 from inbox.store.ports.changes import QUEUE, Changes
@@ -41,6 +43,8 @@ MOST_UNRECORDED: Final = 50
 RENEWED_AT_ONCE: Final = 100
 #: Seconds until an outcome that the database did not accept is written again.
 RETRY_SECONDS: Final = 1.0
+#: Labels of metrics for jobs that were deferred; ``policy`` for all others.
+_REASONS: Final = {CAPACITY: "capacity", CIRCUIT: "circuit", BUSY_DNS: "dns", UNKNOWN_OUTCOME: "unknown_outcome"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,9 @@ class QueueWorker:
         changes: Changes | None = None,
     ) -> None:
         self._queue = queue
+        #: The program sets both; without a tracer, nothing is traced.
+        self.meters = OutboundMeters()
+        self.tracer: Tracer | None = None
         self._changes = changes
         self._delivery = delivery
         self._finishing = finishing
@@ -219,6 +226,8 @@ class QueueWorker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         held = self._held.pop(task)
         self._places.taken -= 1
+        if task.cancelled() and held.lost:
+            self._lost(held)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("outbound_job_failed", job=held.queued.job.id, exc_info=error)
         if self._may_claim():
@@ -234,29 +243,36 @@ class QueueWorker:
             await self._interrupted(held, error)
             return
         if finished is None:
-            self._log.warning("outbound_lease_lost", job=held.queued.job.id)
+            self._lost(held)
             return
         if finished.attempt is None and pending(finished.states):
             self._put_off += 1
+            self.meters.put_off(_REASONS.get(finished.error, "policy"))
         else:
             self._attempted += 1
         if await self._finish(finished):
             self._tell(finished, held)
         else:
-            self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
+            self._lost(held)
+
+    def _lost(self, held: Held) -> None:
+        """Another worker may have the job; what this one found out is not recorded."""
+        self.meters.lost(held.queued.job.job_class)
+        self._log.warning("outbound_lease_lost", job=held.queued.job.id, dot_sent=held.dot)
 
     async def _interrupted(self, held: Held, error: StoreError) -> None:
         """Nothing was decided, for instance because the blob store is unavailable. Without a record each lease would
         count as an attempt. A job whose dot may have been sent, or whose sender must be notified, is due when its
         lease ends."""
         self._put_off += 1
+        self.meters.put_off("store")
         if not held.dot and pending(held.queued.states):
             states = held.queued.states
             await self._finish(Finished(held.queued, states, self._settings.lease, str(error), counts=False))
 
     async def _finish(self, finished: Finished) -> bool:
-        """Records the outcome, however long the database is unavailable, full or busy: without it, the message
-        is sent again."""
+        """Records the outcome, however long the database is unavailable or full: without a record, the message is sent
+        again."""
         with self._backlog:
             return await self._recorded(finished)
 
@@ -293,6 +309,10 @@ class QueueWorker:
             reply="" if attempt is None else attempt.text,
             **({"delay": round(finished.delay, 1)} if outcome == "retry" else {}),
         )
+        now = self._clock.now()
+        self.meters.finished(finished, now)
+        if self.tracer is not None:
+            self.tracer.finished(finished, held.tenant_name or job.tenant, outcome, now)
 
     # --- leases ---
 

@@ -6,14 +6,16 @@ The quotas are fields of ``has_domain``. Nothing is counted for a domain without
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from inbox.base.clock import Clock
+from inbox.base.errors import StoreError
 from inbox.base.kept import Kept
 from inbox.base.limits import SUBMITTED_ATTACHMENT_OCTETS
 from inbox.flow.destinations import Relay
 from inbox.flow.envelope import Envelope
-from inbox.flow.submission.relaying import home
+from inbox.flow.judge import Judge
+from inbox.flow.submission.relaying import home, policy_of
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.content import Content
 from inbox.mail.message import Message
@@ -39,10 +41,13 @@ class QueueCounts(Protocol):
 
 
 class Limits:
-    """Refuses what exceeds a limit; each method raises StoreError if it cannot count."""
+    """Refuses what exceeds a limit; each method raises StoreError if it cannot count, and PolicyError."""
 
-    def __init__(self, directory: AddressDirectory, rates: Rates, queue: QueueCounts, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, directory: AddressDirectory, judge: Judge, rates: Rates, queue: QueueCounts, clock: Clock, log: Log
+    ) -> None:
         self._directory = directory
+        self._judge = judge
         self._rates = rates
         self._queue = queue
         self._log = log
@@ -51,10 +56,23 @@ class Limits:
     async def refusal_of_recipient(self, identity: Identity, envelope: Envelope) -> Reply | None:
         """The refusal of a further recipient (``quota_max_recipients_per_message``)."""
         domain = await home(self._directory, identity)
-        limit = None if domain is None else domain.overrides.quota_max_recipients_per_message
-        if domain is None or limit is None or len(envelope.recipients) < limit:
+        if domain is None:
             return None
-        return Reply(452, "4.5.3", f"{domain.fqdn} may send a message to at most {limit} recipients")
+        count = len(envelope.recipients)
+        limit = domain.overrides.quota_max_recipients_per_message
+        if limit is not None and count >= limit:
+            return Reply(452, "4.5.3", f"{domain.fqdn} may send a message to at most {limit} recipients")
+        limit = self._judge.for_recipient(domain, identity.address).submission.max_recipients
+        if limit is not None and count >= limit:
+            return Reply(452, "4.5.3", f"{identity.address} may send a message to at most {limit} recipients")
+        return None
+
+    async def refusal_of_size(self, identity: Identity, octets: int) -> Reply | None:
+        """The refusal of a message of this size, which the server accepts (``submission.max_message_octets``)."""
+        limit = (await policy_of(self._directory, self._judge, identity)).max_message_octets
+        if octets <= limit:
+            return None
+        return Reply(552, "5.3.4", f"{identity.address} may send messages of at most {limit} octets")
 
     async def refusal_of_message(self, identity: Identity, envelope: Envelope, content: Content) -> Reply | None:
         """The refusal of a whole message: a large attachment, a full queue, or a quota of recipients in a time."""
@@ -90,34 +108,58 @@ class Limits:
         )  # fmt: skip
 
     async def _too_many(self, domain: HostedDomain, envelope: Envelope) -> Reply | None:
-        overrides = domain.overrides
-        quotas = [
-            (window, name, limit)
-            for window, name, limit in (
-                (_HOUR, "hour", overrides.quota_hourly_send_limit),
-                (_DAY, "day", overrides.quota_daily_send_limit),
-            )
-            if limit is not None
-        ]
-        new = len(envelope.recipients)
-        for window, name, limit in quotas:
+        quotas, new = _quotas(domain), len(envelope.recipients)
+        for quota in quotas:
             # What is refused is not counted: otherwise a large message would use up the quota of small ones.
-            counted = await self._rates.hit(_key(domain, name), window, 0)
-            if counted.count + new > limit:
-                return _over(domain, name, limit)
-        for window, name, limit in quotas:
-            counted = await self._rates.hit(_key(domain, name), window, new)
-            if counted.count > limit:  # another message was counted in the meantime
-                return _over(domain, name, limit)
+            counted = await self._rates.hit(quota.key, quota.window, 0)
+            if counted.count + new > quota.limit:
+                return _over(domain, quota)
+        for quota in quotas:
+            counted = await self._rates.hit(quota.key, quota.window, new)
+            if counted.count > quota.limit:  # another message was counted in the meantime
+                for each in quotas[: quotas.index(quota) + 1]:
+                    await self._rates.hit(each.key, each.window, -new)
+                return _over(domain, quota)
         return None
 
+    async def give_back(self, identity: Identity, envelope: Envelope) -> None:
+        """Undoes the count of a message that was not accepted after all: while a database is away, the attempts of its
+        client must not use up the quota."""
+        try:
+            domain = await home(self._directory, identity)
+            for quota in () if domain is None else _quotas(domain):
+                await self._rates.hit(quota.key, quota.window, -len(envelope.recipients))
+        except StoreError as error:
+            self._log.error("quota_not_given_back", account=identity.address, error=str(error))
 
-def _key(domain: HostedDomain, name: str) -> str:
-    return f"sent:{name}:{domain.tenant.id}:{domain.fqdn}"
+
+class _Quota(NamedTuple):
+    """A quota of recipients in a time, in seconds."""
+
+    key: str
+    window: float
+    name: str
+    limit: int
 
 
-def _over(domain: HostedDomain, name: str, limit: int) -> Reply:
-    return Reply(450, "4.7.1", f"{domain.fqdn} may send to at most {limit} recipients per {name}, try again later")
+def _quotas(domain: HostedDomain) -> list[_Quota]:
+    """The quotas that the domain has."""
+    overrides = domain.overrides
+    return [
+        _Quota(f"sent:{name}:{domain.tenant.id}:{domain.fqdn}", window, name, limit)
+        for window, name, limit in (
+            (_HOUR, "hour", overrides.quota_hourly_send_limit),
+            (_DAY, "day", overrides.quota_daily_send_limit),
+        )
+        if limit is not None
+    ]
+
+
+def _over(domain: HostedDomain, quota: _Quota) -> Reply:
+    return Reply(
+        450, "4.7.1",
+        f"{domain.fqdn} may send to at most {quota.limit} recipients per {quota.name}, try again later",
+    )  # fmt: skip
 
 
 def _largest_attachment(content: Content) -> int:

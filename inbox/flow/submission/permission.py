@@ -7,6 +7,9 @@ gives none either.
 
 For a shared inbox the caller passes ``SendAs.event`` on with the accepted message, so that the event ``send_as`` is
 written in the transaction that makes the message durable.
+
+The policy may allow further addresses (``submission.senders``), also of domains that this server does not host, but
+none of another tenant.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inbox.base.clock import Clock
+from inbox.flow.judge import Judge
+from inbox.flow.submission.relaying import policy_of
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.tenancy import Account
@@ -42,15 +47,18 @@ class SendAs:
 class Permissions:
     """Decides who may send as which address."""
 
-    def __init__(self, directory: AddressDirectory, shared: SharedInboxes, clock: Clock) -> None:
+    def __init__(self, directory: AddressDirectory, shared: SharedInboxes, clock: Clock, judge: Judge) -> None:
         self._directory = directory
         self._shared = shared
         self._clock = clock
+        self._judge = judge
 
     async def may_send_as(self, identity: Identity, address: Address) -> SendAs | None:
-        """The permission, or None. Raises StoreUnavailable: the answer is unknown now."""
+        """The permission, or None. Raises StoreUnavailable (the answer is unknown now), PolicyError."""
         domain = await self._directory.domain(address.domain)
-        if domain is None or domain.tenant.id != identity.tenant:
+        if domain is None:
+            return await self._excepted(identity, address)
+        if domain.tenant.id != identity.tenant:
             return None
         reached, _ = await self._directory.named(domain, address.key)
         if any(account.id == identity.account for account in reached.accounts):
@@ -59,7 +67,17 @@ class Permissions:
             if account.is_shared and await self._is_sender(identity, account):
                 event = SharedEvent(account.id, identity.account, "send_as", self._clock.now())
                 return SendAs(address.key, identity.account, account.id, event)
-        return None
+        return await self._excepted(identity, address)
+
+    async def _excepted(self, identity: Identity, address: Address) -> SendAs | None:
+        """The permission by ``submission.senders`` of the policy. A domain that is disabled belongs to its tenant."""
+        policy = await policy_of(self._directory, self._judge, identity)
+        if not policy.may_send_as(address):
+            return None
+        suspended = await self._directory.suspended(address.domain)
+        if suspended is not None and suspended.tenant.id != identity.tenant:
+            return None
+        return SendAs(address.key, identity.account)
 
     async def _is_sender(self, identity: Identity, inbox: Account) -> bool:
         membership = await self._shared.membership(identity.tenant, inbox.id, identity.account)

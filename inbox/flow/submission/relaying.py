@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from inbox.flow.judge import Judge
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.api.context import Door, Identity, Transaction
+from inbox.policy.submission import SubmissionPolicy
 
 
 class UsersOnly:
@@ -19,6 +21,13 @@ class UsersOnly:
         if identity is None or tx.session.door is not Door.SUBMISSION:
             return None
         return await home(self._directory, identity)
+
+
+async def policy_of(directory: AddressDirectory, judge: Judge, identity: Identity) -> SubmissionPolicy:
+    """The settings of submission for an account. Raises StoreUnavailable, PolicyError."""
+    domain = await home(directory, identity)
+    policy = judge.for_server() if domain is None else judge.for_recipient(domain, identity.address)
+    return policy.submission
 
 
 async def home(directory: AddressDirectory, identity: Identity) -> HostedDomain | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from email.utils import formatdate
 from functools import lru_cache
 
+from inbox.flow.submission.idempotency import FIELD
 from inbox.mail.content import Content, PrefixedContent, TailContent
 from inbox.mail.edits import delete_field, render_field
 from inbox.mail.headers import Headers
 
 #: Fields that name recipients who must stay hidden from the others.
 _HIDDEN = ("Bcc", "Resent-Bcc")
+#: Fields that are for this server only.
+_REMOVED = (*_HIDDEN, FIELD)
 
 
 def repaired(content: Content, headers: Headers, author: str, message_id: str, now: float) -> Content:
@@ -32,7 +35,7 @@ def repaired(content: Content, headers: Headers, author: str, message_id: str, n
         missing += render_field("Message-ID", message_id)
     block = headers.block
     length = len(block)
-    for name in _HIDDEN:
+    for name in _REMOVED:
         if headers.count(name):
             block = delete_field(block, name)
     if len(block) < length:

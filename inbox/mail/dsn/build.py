@@ -70,6 +70,7 @@ class Dsn:
         message_id: without brackets.
         at, arrived: now, and when the message was accepted; seconds since the epoch.
         original: the message; ``returns_all`` asks for all of it, not only its header section.
+        takes_8bit: the way to ``sender`` carries 8-bit octets.
         envid: the ENVID parameter as the client sent it (RFC 3461 §4.4).
         note: an operator's text for people, in front of ours.
     """
@@ -83,6 +84,7 @@ class Dsn:
     recipients: tuple[DsnRecipient, ...]
     original: Content
     returns_all: bool = False
+    takes_8bit: bool = False
     envid: str | None = None
     note: str = ""
 
@@ -101,7 +103,10 @@ def build(dsn: Dsn) -> bytes:
         _part(returned_type, encoding, returned, description="Undelivered message"),
     ]
     body = b"".join(b"--%b\r\n%b\r\n" % (boundary.encode(), part) for part in parts)
-    return b"%b\r\n%b--%b--\r\n" % (_header(dsn, block, boundary), body, boundary.encode())
+    header = _header(dsn, block, boundary)
+    if not body.isascii():  # RFC 2045 §6.4: a multipart is 8bit if one of its parts is
+        header += b"Content-Transfer-Encoding: 8bit\r\n"
+    return b"%b\r\n%b--%b--\r\n" % (header, body, boundary.encode())
 
 
 def _header(dsn: Dsn, block: bytes, boundary: str) -> bytes:
@@ -129,7 +134,7 @@ def _part(content_type: str, encoding: str, body: bytes, description: str) -> by
 
 
 def _people(dsn: Dsn) -> str:
-    paragraphs = [dsn.note] if dsn.note else []
+    paragraphs = [each for each in dsn.note.split("\n\n") if each.strip()]
     paragraphs.append(f"This is the mail server {dsn.reporting_mta}.")
     paragraphs.append(_OPENINGS[dsn.kind])
     text = "\n\n".join(textwrap.fill(one, 76) for one in paragraphs) + "\n"
@@ -215,19 +220,25 @@ def _folded(line: str) -> str:
 def _returned(dsn: Dsn, block: bytes) -> tuple[str, str, bytes]:
     """Type, transfer encoding and octets of the returned message, or of its header section.
 
-    A message with 8-bit octets or overlong lines is returned as its header section, since a server without 8BITMIME
-    would refuse the notification, and ``message/rfc822`` allows no encoding (RFC 2046 §5.2.1).
+    ``message/rfc822`` allows no encoding (RFC 2046 §5.2.1). So a message with 8-bit octets is sent unchanged only to
+    servers that accept them, and otherwise, like one with overlong lines or NUL, as ``message/global`` in base64 (RFC 6532 §3.7):
+    a server without 8BITMIME would refuse the notification.
     """
     if dsn.returns_all and dsn.original.size <= FULL_OCTETS:
         whole = dsn.original.read(0, dsn.original.size)
-        if whole.isascii() and b"\x00" not in whole and _is_short(whole):
-            return "message/rfc822", "7bit", whole
+        if b"\x00" not in whole and _is_short(whole) and (whole.isascii() or dsn.takes_8bit):
+            return "message/rfc822", "7bit" if whole.isascii() else "8bit", whole
+        return "message/global", "base64", _base64(whole)
     cut = block[:HEADER_OCTETS]
     if len(block) > HEADER_OCTETS:
         cut = cut[: cut.rfind(b"\n") + 1]
     if not cut.isascii() or b"\x00" in cut or not _is_short(cut):
-        return "message/global-headers", "base64", encodebytes(cut).replace(b"\n", b"\r\n")
+        return "message/global-headers", "base64", _base64(cut)
     return "text/rfc822-headers", "7bit", cut
+
+
+def _base64(octets: bytes) -> bytes:
+    return encodebytes(octets).replace(b"\n", b"\r\n")
 
 
 def _is_short(octets: bytes) -> bool:

@@ -20,7 +20,7 @@ from inbox.mail.dsn.freetext import (
     written_code,
     written_status,
 )
-from inbox.mail.dsn.report import Action, Notification, ReportedRecipient
+from inbox.mail.dsn.report import Action, Feedback, Notification, ReportedRecipient
 from inbox.mail.encoded import decode_value
 from inbox.mail.mime import Part, scan
 
@@ -40,6 +40,7 @@ _RETURNED_TYPES: Final = frozenset(
 _STATUS: Final = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
 _ACTIONS: Final = frozenset({"failed", "delayed", "delivered", "relayed", "expanded"})
 _FIELD: Final = re.compile(r"^([A-Za-z][A-Za-z0-9\-]{1,60})[ \t]*:[ \t]*(.*)$")
+_REPORTED_RECIPIENT: Final = re.compile(r"(?im)^Original-Rcpt-To[ \t]*:[ \t]*(.{1,320}?)[ \t]*$")
 _REFUSED: Final = re.compile(r"(?i)could not be delivered to|error message below|was not delivered to")
 
 
@@ -173,7 +174,8 @@ def _value(field: str) -> str:
 
 
 def _recipient(group: dict[str, str], human: str) -> ReportedRecipient:
-    address = _value(group.get("final-recipient") or group.get("original-recipient", "")).strip("<> ")
+    original = _value(group.get("original-recipient", "")).strip("<> ")
+    address = _value(group.get("final-recipient", "")).strip("<> ") or original
     action = group.get("action", "failed").split()[:1]
     word = action[0].lower().strip(";") if action else "failed"
     diagnostic = _value(group.get("diagnostic-code", ""))
@@ -193,7 +195,7 @@ def _recipient(group: dict[str, str], human: str) -> ReportedRecipient:
     return ReportedRecipient(
         address, cast(Action, word) if word in _ACTIONS else "failed",
         status or derived_status(code, diagnostic + context), code, one_line(diagnostic),
-        is_derived=not status, context=one_line(context),
+        is_derived=not status, context=one_line(context), original="" if original == address else original,
     )  # fmt: skip
 
 
@@ -201,13 +203,21 @@ def _recipient(group: dict[str, str], human: str) -> ReportedRecipient:
 
 
 def _complaint(parts: list[Part], buffer: Buffer, original: bytes) -> Notification:
-    """A feedback report (RFC 5965). The recipients are often redacted, and are not returned."""
+    """A feedback report (RFC 5965)."""
     report = next(part for part in parts if _type(part) == "message/feedback-report")
+    text = _text(report, buffer)
     fields: dict[str, str] = {}
-    for group in _groups(_text(report, buffer)):
+    for group in _groups(text):
         fields = {**group, **fields}
+    recipients = [one.strip("<> \t") for one in _REPORTED_RECIPIENT.findall(text)[:RECIPIENTS]]
+    feedback = Feedback(
+        one_line(fields.get("feedback-type", "other")).partition(" ")[0].lower(),
+        one_line(fields.get("user-agent", "")),
+        fields.get("original-mail-from", "").strip("<> "),
+        tuple(recipients),
+    )
     envid = fields.get("original-envelope-id", "")
-    return Notification("complaint", (), envid, _value(fields.get("reporting-mta", "")), original)
+    return Notification("complaint", (), envid, _value(fields.get("reporting-mta", "")), original, feedback)
 
 
 def _json(text: str) -> list[ReportedRecipient] | None:

@@ -21,6 +21,7 @@ class ReportedRecipient:
         text: the diagnostic text on one line, cut to ``TEXT_CHARACTERS``.
         is_derived: no enhanced code is written; only the class of ``status`` was found.
         context: what the notification says to people, for a failure that ``text`` does not explain.
+        original: the address of Original-Recipient, if it is not ``address``: the one that the sender gave.
     """
 
     address: str
@@ -30,14 +31,36 @@ class ReportedRecipient:
     text: str
     is_derived: bool = False
     context: str = ""
+    original: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """A feedback report (RFC 5965 §3); texts are from a stranger, and empty if they are missing.
+
+    Attributes:
+        kind: ``abuse``, ``fraud``, ``virus``, ``other``, ``not-spam``, ``auth-failure``, …
+        reporter: the program that wrote it (User-Agent).
+        mail_from: the envelope sender of the reported message.
+        recipients: its recipients; often redacted.
+    """
+
+    kind: str
+    reporter: str = ""
+    mail_from: str = ""
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A parsed message. ``original`` is the beginning of the returned header section; empty if none was returned."""
+    """A parsed message. ``original`` is the beginning of the returned header section; empty if none was returned.
+
+    ``feedback`` is that of a ``complaint``.
+    """
 
     kind: Kind
     recipients: tuple[ReportedRecipient, ...] = ()
     envid: str = ""
     reporting_mta: str = ""
     original: bytes = b""
+    feedback: Feedback | None = None

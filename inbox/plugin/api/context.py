@@ -135,7 +135,8 @@ class Delivery:
     Of an outbound attempt: ``recipient`` is the first of ``transaction.recipients``, all of which are at ``domain``
     (canonical); ``job`` is the id of the job in the queue, ``attempt`` the number of this attempt (1 is the first), and
     ``mx`` has the names of the hosts that would be tried, the most preferred first; it is empty for a smarthost.
-    ``signed``: the fields that an earlier attempt added are kept, and AddHeader has no effect.
+    ``signed``: the fields that an earlier attempt added are kept, and AddHeader has no effect. ``job_class`` is
+    ``transactional``, ``bulk``, ``dsn`` (a notification) or ``report`` (a DMARC report).
     """
 
     transaction: Transaction
@@ -149,17 +150,20 @@ class Delivery:
     domain: str = ""
     mx: tuple[str, ...] = ()
     signed: bool = False
+    job_class: str = "transactional"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A recipient to whom delivery failed permanently, at ``bounce``.
+    """A recipient to whom delivery failed permanently, or who complains, at ``bounce``.
 
     ``code``, ``enhanced`` and ``text`` are the reply of the host, or ours if none replied. ``host`` is that host, or
     empty. ``tls`` describes its encryption; empty: none. ``stage`` is the part of the attempt that failed: ``dns``,
     ``connect``, ``greeting``, ``ehlo``, ``starttls``, ``auth``, ``mail``, ``rcpt``, ``data``, ``dot``, ``policy`` (a
     ``deliver`` hook refused), or ``expired`` (its time or its attempts ended after temporary failures).
-    ``attempt`` is the number of the last attempt.
+    ``report``: the message was delivered, and a notification (RFC 3464) reports the failure later; its text comes from
+    a stranger. ``complaint``: the recipient complains (RFC 5965), and nothing failed; ``code`` is 0, ``enhanced`` is
+    empty. ``attempt`` is the number of the last attempt.
     """
 
     delivery: Delivery
@@ -171,3 +175,16 @@ class Failure:
     tls: str = ""
     stage: str = ""
     attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification that the sender of a message to another server is to get, at ``notify``.
+
+    ``kind`` is ``failed``, ``delayed``, ``relayed`` or ``delivered``; ``delivery.transaction.recipients`` are those
+    that it is about, and ``categories`` has the category of each one's failure (empty: not classified).
+    """
+
+    delivery: Delivery
+    kind: str
+    categories: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar, overload
 
 import pluggy
 
-from inbox.plugin.api.context import Delivery, Failure, Identity, Recipient, Session, Transaction
+from inbox.plugin.api.context import Delivery, Failure, Identity, Notification, Recipient, Session, Transaction
 from inbox.policy.verdicts import HookResult
 
 PROJECT: Final = "inbox"
@@ -79,4 +79,10 @@ class Hooks:
     @hookspec
     def bounce(self, failure: Failure) -> HookResult:
         """A delivery to another server failed permanently; once for each recipient, before the sender is notified.
-        May return: Classify, Suppress, DropDsn."""
+        Also for a failure or a complaint that is reported after the delivery (``failure.stage``). May return: Classify,
+        Suppress, DropDsn."""
+
+    @hookspec
+    def notify(self, notification: Notification) -> HookResult:
+        """The sender of a message to another server is to be notified (RFC 3464): once for each kind of notification of
+        a job; again if it could not be stored. May return: DropDsn, WriteDsn."""

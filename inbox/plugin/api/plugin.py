@@ -16,7 +16,7 @@ from inbox.policy.verdicts import Edit
 #: Outcomes when a plugin fails.
 OnErrorName = Literal["accept", "defer", "quarantine", "reject"]
 #: The stages by their names.
-StageName = Literal["connect", "helo", "auth", "mail", "rcpt", "data", "store", "deliver", "bounce"]
+StageName = Literal["connect", "helo", "auth", "mail", "rcpt", "data", "store", "deliver", "bounce", "notify"]
 
 
 class PluginInvalid(InboxError):

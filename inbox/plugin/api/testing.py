@@ -32,7 +32,7 @@ from typing import Any, Literal, TypeVar
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
-from inbox.plugin.api.context import Delivery, Door, Failure, Identity, Recipient, Session, Transaction
+from inbox.plugin.api.context import Delivery, Door, Failure, Identity, Notification, Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.plugin.api.plugin import PluginInvalid
 from inbox.plugin.api.services import Services
@@ -228,6 +228,10 @@ class PluginTest:
         failure = Failure(delivery, code, enhanced, text, delivery.recipient, host=host, stage=stage, attempt=attempt)
         return await self.run(Stage.BOUNCE, failure=failure)
 
+    async def notify(self, kind: str = "failed", categories: Iterable[str] = (), **more: Any) -> TestOutcome:
+        delivery = self.delivery(**{"kind": "remote", **more})
+        return await self.run(Stage.NOTIFY, notification=Notification(delivery, kind, tuple(categories)))
+
     async def run(self, stage: Stage, memo: Memo | None = None, **given: Any) -> TestOutcome:
         """Runs a stage with your own arguments (see ``session``, ``transaction``, ``delivery``)."""
         known = _facts_of(given)
@@ -321,7 +325,8 @@ class _WithGiven:
 
 def _facts_of(given: Mapping[str, Any]) -> Facts:
     """The facts that other plugins gave before this stage."""
-    delivery = given["failure"].delivery if "failure" in given else given.get("delivery")
+    after = given.get("failure") or given.get("notification")
+    delivery = given.get("delivery") if after is None else after.delivery
     holder = given.get("session") if delivery is None else delivery.transaction
     facts: Facts = given.get("tx", holder).facts
     return facts

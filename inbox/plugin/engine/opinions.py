@@ -39,6 +39,7 @@ from inbox.policy.verdicts import (
     Suppress,
     Transform,
     Via,
+    WriteDsn,
 )
 
 _REFUSALS: Final = (Accept, Reject, Defer)
@@ -58,12 +59,15 @@ ALLOWED: Final[Mapping[Stage, frozenset[type]]] = {
     # Via chooses the way of one outbound attempt.
     Stage.DELIVER: frozenset({*_REFUSALS, AddHeader, DropRecipient, Via}),
     Stage.BOUNCE: frozenset({Accept, Classify, Suppress, DropDsn}),
+    Stage.NOTIFY: frozenset({Accept, DropDsn, WriteDsn}),
 }  # fmt: skip
 #: RFC 5322 §2.2: printable US-ASCII without the colon.
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]{1,76}\Z")
 _CATEGORIES: Final = get_args(Category)
 _TLS: Final = ("", "required", "opportunistic")
 _ENHANCED: Final = re.compile(r"[45]\.[0-9]{1,3}\.[0-9]{1,3}\Z")
+#: Characters of a text for people in a notification.
+_NOTE: Final = 5000
 _BREAKS: Final = re.compile(r"[\r\n\x00]")
 
 
@@ -146,6 +150,8 @@ def _check(opinion: Any) -> None:
             if category not in _CATEGORIES:
                 raise InvalidAnswer(f"category must be one of {', '.join(_CATEGORIES)}, not {category!r:.40}")
             _check_words(why)
+        case WriteDsn():
+            _check_dsn(opinion)
         case Suppress(scope, reason, seconds):
             _check_suppression(scope, seconds)
             _check_words(reason)
@@ -167,6 +173,15 @@ def _check_way(way: Via) -> None:
             ip_address(way.source)
         except ValueError as error:
             raise InvalidAnswer(f"Via: source must be an IP address, not {way.source!r:.60}") from error
+
+
+def _check_dsn(form: WriteDsn) -> None:
+    if not isinstance(form.note, str) or len(form.note) > _NOTE:
+        raise InvalidAnswer(f"WriteDsn: note must be a text of at most {_NOTE} characters")
+    if type(form.headers_only) is not bool:
+        raise InvalidAnswer(f"WriteDsn: headers_only must be True or False, not {form.headers_only!r:.40}")
+    if form.copy_to:
+        _check_address(form.copy_to)
 
 
 def _check_suppression(scope: Any, seconds: Any) -> None:

@@ -30,7 +30,7 @@ NOTHING: Final = {stage: StageOutcome(stage) for stage in Stage}
 
 def verdict_on_error(entry: PluginEntry, stage: Stage) -> Verdict:
     """The verdict of ``on_error`` in place of a plugin that failed."""
-    if stage is Stage.BOUNCE:  # The delivery has failed already; there is nothing left to refuse.
+    if stage in {Stage.BOUNCE, Stage.NOTIFY}:  # The delivery is over; there is nothing left to refuse.
         return Accept()
     match entry.on_error_at(stage):
         case OnError.ACCEPT:

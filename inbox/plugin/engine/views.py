@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypedDict
 
-from inbox.plugin.api.context import Delivery, Failure, Identity, Recipient, Session, Transaction
+from inbox.plugin.api.context import Delivery, Failure, Identity, Notification, Recipient, Session, Transaction
 from inbox.plugin.api.facts import Facts
 from inbox.plugin.api.services import Log
 from inbox.plugin.engine.opinions import InvalidAnswer
@@ -21,13 +21,14 @@ class Given(TypedDict, total=False):
     recipient: Recipient
     delivery: Delivery
     failure: Failure
+    notification: Notification
 
 
 def scopes(given: Mapping[str, Any]) -> tuple[Facts, ...]:
     """The facts that a hook with these arguments may add to, the narrowest scope first."""
     found: list[Facts] = []
-    failure: Failure | None = given.get("failure")
-    delivery: Delivery | None = failure.delivery if failure else given.get("delivery")
+    after: Failure | Notification | None = given.get("failure") or given.get("notification")
+    delivery: Delivery | None = after.delivery if after else given.get("delivery")
     if delivery is not None:
         found.append(delivery.facts)
     recipient: Recipient | None = given.get("recipient")
@@ -65,6 +66,8 @@ def _shadow(value: Any) -> Any:
             )
         case Failure():
             return replace(value, delivery=_shadow(value.delivery), recipient=_shadow(value.recipient))
+        case Notification():
+            return replace(value, delivery=_shadow(value.delivery))
         case _:
             return value
 

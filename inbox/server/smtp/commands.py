@@ -17,7 +17,7 @@ from inbox.server.smtp.session import SmtpSession
 from inbox.server.transport import Disconnected
 from inbox.wire.smtp.command import check_helo, parse_mail, parse_rcpt
 from inbox.wire.smtp.errors import CommandError
-from inbox.wire.smtp.parameters import check_release
+from inbox.wire.smtp.parameters import OVER_TLS, check_release
 from inbox.wire.smtp.reply import render_lines
 from inbox.wire.smtp.state import Verb
 
@@ -37,15 +37,9 @@ async def ehlo(s: SmtpSession, argument: str) -> None:
     """EHLO, and LHLO of LMTP (RFC 2033 §4.1)."""
     if await _greeted(s, argument, esmtp=True):
         config, dialogue = s.config, s.dialogue
-        s.say_lines(
-            _extensions(
-                config.hostname,
-                config.max_message_octets,
-                _release_limits(s),
-                s.mechanisms if dialogue.offers_auth else (),
-                tls=dialogue.offers_tls,
-            )
-        )
+        words = _words(s)
+        mechanisms = s.mechanisms if dialogue.offers_auth else ()
+        s.say_lines(_extensions(config.hostname, config.max_message_octets, words, mechanisms, tls=dialogue.offers_tls))
 
 
 async def helo(s: SmtpSession, argument: str) -> None:
@@ -70,7 +64,7 @@ async def _greeted(s: SmtpSession, name: str, *, esmtp: bool) -> bool:
 
 @lru_cache(maxsize=16)
 def _extensions(
-    hostname: str, max_message_octets: int, release: str, mechanisms: tuple[str, ...], *, tls: bool
+    hostname: str, max_message_octets: int, words: tuple[str, ...], mechanisms: tuple[str, ...], *, tls: bool
 ) -> bytes:
     """The reply to EHLO; a server gives two or three of them, with and without STARTTLS and AUTH."""
     lines = [
@@ -82,12 +76,23 @@ def _extensions(
         b"ENHANCEDSTATUSCODES",
         b"DSN",
         b"CHUNKING",
+        *(word.encode() for word in words),
     ]
-    if release:
-        lines.append(f"FUTURERELEASE {release}".encode())
     if mechanisms:
         lines.append(b"AUTH " + " ".join(mechanisms).encode())
     return render_lines(250, [*lines, b"STARTTLS"] if tls else lines)
+
+
+def _words(s: SmtpSession) -> tuple[str, ...]:
+    """The extensions that not every server of this program offers."""
+    words = []
+    if release := _release_limits(s):
+        words.append(f"FUTURERELEASE {release}")
+    if "MT-PRIORITY" in s.service.mail_parameters:
+        words.append("MT-PRIORITY")
+    if s.offers_require_tls:
+        words.append("REQUIRETLS")
+    return tuple(words)
 
 
 def _release_limits(s: SmtpSession) -> str:
@@ -116,9 +121,15 @@ async def starttls(s: SmtpSession, argument: str) -> None:
 # -- the transaction
 
 
+def _mail_parameters(s: SmtpSession) -> frozenset[str]:
+    """The parameters of MAIL that this server recognises now, besides those that every server does."""
+    known = s.service.mail_parameters
+    return known | OVER_TLS if s.offers_require_tls else known
+
+
 async def mail(s: SmtpSession, argument: str) -> None:
     try:
-        wanted = parse_mail(argument, s.service.mail_parameters)
+        wanted = parse_mail(argument, _mail_parameters(s))
         check_release(wanted.params, s.backend.clock.now(), s.config.hold_seconds)
     except CommandError as error:
         s.say(await s.refused("mail", Reply.of(error)))

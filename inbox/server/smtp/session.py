@@ -149,6 +149,11 @@ class SmtpSession:
         login = self.backend.login
         return MECHANISMS if login is None or not login.accepts_tokens else (*MECHANISMS, *TOKEN_MECHANISMS)
 
+    @property
+    def offers_require_tls(self) -> bool:
+        """Whether the client may send REQUIRETLS (RFC 8689 §2: over TLS only; LMTP is the last hop)."""
+        return self.dialogue.tls_active and not self.service.reply_per_recipient
+
     def logged_in(self, identity: Identity) -> None:
         """The user is known: MAIL becomes legal, and command lines have their usual limit."""
         self.session.identity = identity

@@ -15,7 +15,9 @@ from inbox.store.ports.credentials import AppPassword, Credentials
 from inbox.store.ports.database import Database
 from inbox.store.ports.decisions import Decisions
 from inbox.store.ports.hosting import Cleared, Holdings, Hosting, InUse, Kept, Scope
+from inbox.store.ports.idempotency import IdempotencyKey, IdempotencyKeys
 from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy, Ingest
+from inbox.store.ports.job_reports import JobReports
 from inbox.store.ports.keys import DkimKeyRecord, DkimKeys, DkimKeyState
 from inbox.store.ports.mailboxes import Mailboxes
 from inbox.store.ports.messages import Messages
@@ -44,8 +46,11 @@ __all__ = [
     "Grant",
     "Holdings",
     "Hosting",
+    "IdempotencyKey",
+    "IdempotencyKeys",
     "InUse",
     "Ingest",
+    "JobReports",
     "Kept",
     "Mailboxes",
     "Messages",

@@ -10,13 +10,14 @@ from inbox.store.ports.changes import Changes
 from inbox.store.ports.credentials import Credentials
 from inbox.store.ports.decisions import Decisions
 from inbox.store.ports.hosting import Hosting
+from inbox.store.ports.idempotency import IdempotencyKeys
 from inbox.store.ports.ingest import Ingest, MessageWriter, RunBlocking
 from inbox.store.ports.installation import InstallationRecords
+from inbox.store.ports.job_reports import ReportedQueue
 from inbox.store.ports.keys import DkimKeys
 from inbox.store.ports.mailboxes import Mailboxes
 from inbox.store.ports.messages import Messages
 from inbox.store.ports.plugin_state import PluginState
-from inbox.store.ports.queue import Queue
 from inbox.store.ports.rates import LastingRates
 from inbox.store.ports.reports import DmarcReports
 from inbox.store.ports.shared import SharedInboxes
@@ -67,10 +68,13 @@ class Database(Protocol):
     def dmarc_reports(self) -> DmarcReports: ...
 
     @property
-    def queue(self) -> Queue: ...
+    def queue(self) -> ReportedQueue: ...
 
     @property
     def suppressions(self) -> Suppressions: ...
+
+    @property
+    def idempotency_keys(self) -> IdempotencyKeys: ...
 
     @property
     def plugin_state(self) -> PluginState: ...

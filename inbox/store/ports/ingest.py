@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import msgspec
 
 from inbox.store.ports.decisions import DecisionRecord
+from inbox.store.ports.idempotency import IdempotencyKey
 from inbox.store.ports.messages import EmailRecord, Placed
 from inbox.store.ports.queue import Job, Lease
 from inbox.store.ports.shared import SharedEvent
@@ -86,10 +87,14 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Accepted(msgspec.Struct, frozen=True, array_like=True):
-    """Everything that one accepted SMTP transaction writes in one database transaction."""
+    """Everything that one accepted SMTP transaction writes in one database transaction.
+
+    ``key`` is the client's key for the transaction, if it gave one.
+    """
 
     messages: tuple[AcceptedMessage, ...]
     decisions: tuple[DecisionRecord, ...] = ()
+    key: IdempotencyKey | None = None
 
 
 class RunBlocking(Protocol):
@@ -113,6 +118,7 @@ class Ingest(Protocol):
         Raises:
             NotFound: a mailbox does not exist or belongs to another tenant, or the tenant of a job is gone or disabled;
                 nothing was written.
+            KeyTaken: a message with the same idempotency key was accepted before; nothing was written.
             StorageFull: the disk is full; nothing was written.
             StoreUnavailable, StoreError: no reader will see any part of it. If the worker process ended or hung, the
                 outcome is unknown, and a retried message is recognised.
@@ -143,6 +149,7 @@ class Indexed:
 
     messages: tuple[IndexedMessage, ...] = ()
     decisions: tuple[DecisionRecord, ...] = ()
+    key: IdempotencyKey | None = None
 
 
 class MessageWriter(Protocol):

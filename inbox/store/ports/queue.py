@@ -86,7 +86,8 @@ class AttemptRecord:
         at: when it began; ``seconds``: how long it took.
         host, address: the last host that was tried; empty if none was found.
         tls: the version and cipher; empty without TLS.
-        stage, code, enhanced, text: the reply that decided it, and the command to which it was the reply.
+        stage, code, enhanced, text: the reply that decided it, and its command; ``report`` and ``complaint``: a
+            notification or a feedback report that came in later.
         recipients: how many recipients were tried.
     """
 
@@ -121,6 +122,7 @@ class Job:
         transaction: the id of the transaction that accepted the message, under which ``explain`` finds it.
         door: the door at which it was accepted.
         prepended: header fields in front of the message that only this job sends (a Received field).
+        idempotency_key: the client's key for the message; None if it gave none.
     """
 
     id: str
@@ -142,6 +144,7 @@ class Job:
     transaction: str = ""
     door: str = ""
     prepended: bytes = b""
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +180,7 @@ class QueuedJob:
         signed: the header fields that were added at the first attempt; the later ones send the same.
         hold_reason: why an operator or a rule holds it; None if it is not held.
         fence: grows with every lease.
-        dot_sent_at: when an attempt sent the final dot, or was about to (:meth:`Queue.sending`), and had not
-            finished; 0 otherwise.
+        dot_sent_at: when an unfinished attempt sent the final dot, or was about to (:meth:`Queue.sending`); else 0.
         died_at: when delivery failed permanently; 0 if it has not.
     """
 
@@ -257,8 +259,7 @@ class DeliveryRecord:
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """Jobs of one tenant, domain and class, each counted once; ``oldest`` is the ``created_at`` of the oldest that is
-    not dead, or 0 if all are."""
+    """Jobs of one tenant, domain and class. ``oldest``: ``created_at`` of the oldest one that is not dead, or 0."""
 
     tenant: str
     domain: str
@@ -300,8 +301,7 @@ def bounded(jobs: Sequence[Item]) -> Sequence[Item]:
 class Queue(Protocol):
     """Jobs of all tenants (tables ``outbound_queue``, ``outbound_delivery``).
 
-    A new message is stored together with its jobs by the call that accepts it; :meth:`enqueue` is for a message that is
-    stored already.
+    A new message is stored with its jobs by the call that accepts it; :meth:`enqueue` is for a stored message.
     """
 
     async def enqueue(self, tenant: str, email: str, jobs: Sequence[Job]) -> None:
@@ -329,18 +329,17 @@ class Queue(Protocol):
         ...
 
     async def sending(self, sending: Sequence[Sending]) -> set[str]:
-        """Records, durably, that final dots are about to be sent, and the header fields that the attempts added (at
-        most ``MOST_JOBS``). Returns the ids of the jobs that their worker still holds; the others must not be sent."""
+        """Records, durably, that final dots are about to be sent, and the added header fields (at most ``MOST_JOBS``).
+        Returns the ids of the jobs that their worker still holds; the others must not be sent."""
         ...
 
     async def finish(self, finished: Sequence[Finished]) -> set[str]:
-        """Ends leases (at most ``MOST_JOBS``) in one transaction. Returns the ids of the jobs that their worker still
-        held; nothing is written about the others."""
+        """Ends leases (at most ``MOST_JOBS``) in one transaction. Returns the ids of the jobs that were still held."""
         ...
 
     async def release_expired(self) -> int:
-        """Runs one step of making jobs due again whose lease has expired, or whose wait began in the future because the
-        clock was set back since. Returns how many. :meth:`lease` does this itself."""
+        """Makes jobs due again, in one step, whose lease has expired or whose wait began in the future (the clock was
+        set back). Returns how many. :meth:`lease` does this itself."""
         ...
 
     async def get(self, tenant: str, job: str) -> QueuedJob | None: ...
@@ -356,18 +355,15 @@ class Queue(Protocol):
     async def jobs(
         self, tenant: str | None, wanted: JobFilter = ALL, *, after: QueuedJob | None = None, limit: int = 100
     ) -> list[QueuedJob]:
-        """Returns a page of one tenant's jobs, or (for the operator) of all tenants', by tenant and id; ``after`` is
-        the last job of the previous page."""
+        """Returns a page of one tenant's jobs, or of all tenants', by tenant and id, after the job ``after``."""
         ...
 
     async def pending(self, tenant: str, most: int) -> int:
-        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. SQLite reads its counters,
-        SurrealDB at most ``most`` jobs."""
+        """Counts the jobs of a tenant that are not dead, up to ``most``: SurrealDB reads no more jobs for a quota."""
         ...
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        """Counts jobs by tenant, domain and class. SQLite keeps counters, so a long queue takes no longer; SurrealDB
-        reads all jobs."""
+        """Counts jobs by tenant, domain and class. SQLite keeps counters; SurrealDB reads all jobs."""
         ...
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
@@ -386,8 +382,7 @@ class Queue(Protocol):
         ...
 
     async def remove(self, tenant: str, jobs: Sequence[str]) -> int:
-        """Removes jobs in any state, with messages that nothing else refers to. Their recipients receive nothing,
-        unless an attempt has already sent the final dot. Returns how many there were."""
+        """Removes jobs in any state, with messages that nothing else refers to. Returns how many there were."""
         ...
 
     async def forget(self, scope: Scope) -> int:

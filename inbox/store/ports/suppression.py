@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from inbox.base.errors import LimitReached
+
 SuppressionScope = Literal["address", "domain"]
 #: The maximum number of entries or addresses in one call.
 MOST_ENTRIES: Final = 500
+#: The maximum number of entries of a tenant, if no other is set.
+MOST_OF_TENANT: Final = 1_000_000
+
+
+class SuppressionListFull(LimitReached):
+    """A tenant's list has as many entries as it may have, and too few of them have expired; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,14 @@ def chosen(address: str, found: Sequence[Suppression], now: float) -> Suppressio
     return own if own is not None and own.applies(now) else None
 
 
+def full(tenant: str, most: int) -> SuppressionListFull:
+    """The error about a full list."""
+    return SuppressionListFull(
+        f"the suppression list of tenant {tenant} has {most} entries, which is its limit: remove some "
+        "(inbox suppression remove), or raise SMTP_OUTBOUND_SUPPRESSION_MAX_ENTRIES"
+    )
+
+
 def bounded(entries: Sequence[object]) -> None:
     """Raises ValueError if there are too many for one call."""
     if len(entries) > MOST_ENTRIES:
@@ -66,15 +82,17 @@ def bounded(entries: Sequence[object]) -> None:
 class Suppressions(Protocol):
     """The suppression lists of all tenants (table ``suppression``). One tenant's entries have no effect on another."""
 
-    async def put(self, entries: Sequence[Suppression], *, replace: bool = True) -> int:
+    async def put(self, entries: Sequence[Suppression], *, replace: bool = True, most: int = MOST_OF_TENANT) -> int:
         """Adds entries (at most ``MOST_ENTRIES``) in one transaction. Returns how many were written.
 
         Args:
+            most: entries that each of these tenants may have. Expired ones make room for new ones, the oldest first.
             replace: entries for the same target are replaced. If false, they are kept unless they had expired when the
                 new one was made (``created_at``).
 
         Raises:
             NotFound: a tenant does not exist; nothing was written.
+            SuppressionListFull: there is no room; nothing was written.
             ValueError: there are too many.
         """
         ...

@@ -25,6 +25,7 @@ from inbox.store.sqlite.dkim_keys import SqliteDkimKeys
 from inbox.store.sqlite.dmarc_reports import SqliteDmarcReports
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.hosting import SqliteHosting
+from inbox.store.sqlite.idempotency import SqliteIdempotencyKeys
 from inbox.store.sqlite.ingest import SqliteMessageWriter
 from inbox.store.sqlite.installation import SqliteInstallation
 from inbox.store.sqlite.mailboxes import SqliteMailboxes
@@ -79,6 +80,7 @@ class SqliteDatabase:
         self.dmarc_reports = SqliteDmarcReports(self._main)
         self.queue = SqliteQueue(self._main, clock, room, self.changes, self._worker)
         self.suppressions = SqliteSuppressions(self._main)
+        self.idempotency_keys = SqliteIdempotencyKeys(self._main)
         self.plugin_state = SqlitePluginState(self._main, room)
         self.installation = SqliteInstallation(self._main)
 

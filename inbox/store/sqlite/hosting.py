@@ -29,6 +29,7 @@ _OF_TENANT: Final = {
     "outbound_queue WHERE org_id": "mail in the queue",
     "outbound_delivery WHERE org_id": "records of deliveries",
     "suppression WHERE org_id": "entries of the suppression list",
+    "idempotency_key WHERE org_id": "idempotency keys",
     "plugin_state WHERE tenant": "entries of plugins",
 }
 _WITHOUT_ACCESS: Final = """

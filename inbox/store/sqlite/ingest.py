@@ -16,6 +16,7 @@ from inbox.store.room import Room
 from inbox.store.sqlite import rows
 from inbox.store.sqlite.entries import claim_uids
 from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.idempotency import add_key
 from inbox.store.sqlite.jobs import add_jobs
 from inbox.store.sqlite.shared import add_event
 from inbox.store.texts import clean, clean_or_none
@@ -63,7 +64,10 @@ def write_indexed(
     Raises:
         NotFound: a mailbox does not exist, or the tenant of a job is gone or disabled.
         AlreadyExists: a job with the same id exists.
+        KeyTaken: a message with the same idempotency key was accepted before.
     """
+    if indexed.key is not None:
+        add_key(db, indexed.key)
     placed = [_write(db, message) for message in indexed.messages]
     if indexed.decisions:
         tenants = [message.email.tenant for message in indexed.messages]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -22,18 +22,21 @@ from inbox.store.ports.hosting import STEP, Scope
 from inbox.store.ports.queue import (
     ALL,
     LONGEST_LEASE,
+    AttemptRecord,
     DeliveryRecord,
     Finished,
     Job,
     JobFilter,
     QueueCount,
     QueuedJob,
+    RecipientState,
     Sending,
     bounded,
 )
 from inbox.store.room import Room
 from inbox.store.sqlite import jobs as rows
 from inbox.store.sqlite.gateway import Gateway
+from inbox.store.sqlite.job_reports import amend
 from inbox.store.sqlite.jobs import add_jobs
 from inbox.store.sqlite.outcomes import HELD_BY, Outcomes, dots, ends, held_by, write_outcomes
 from inbox.store.sqlite.rows import words_to_text
@@ -191,6 +194,9 @@ class SqliteQueue:
 
     async def of_transaction(self, tenant: str, transaction: str) -> list[QueuedJob | DeliveryRecord]:
         return await self._gateway.read(lambda db: rows.of_transaction(db, tenant, transaction))
+
+    async def amend(self, tenant: str, job: str, later: Mapping[int, RecipientState], record: AttemptRecord) -> bool:
+        return await self._gateway.write(lambda db: amend(db, tenant, job, later, record), tenant=tenant)
 
     async def jobs(
         self, tenant: str | None, wanted: JobFilter = ALL, *, after: QueuedJob | None = None, limit: int = 100

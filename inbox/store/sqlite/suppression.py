@@ -10,11 +10,13 @@ from inbox.base.errors import NotFound
 from inbox.store.ports.hosting import STEP
 from inbox.store.ports.suppression import (
     MOST_ENTRIES,
+    MOST_OF_TENANT,
     Suppression,
     SuppressionScope,
     bounded,
     chosen,
     domain_of,
+    full,
 )
 from inbox.store.sqlite.gateway import Gateway
 from inbox.store.sqlite.rows import words_to_text
@@ -38,16 +40,22 @@ class SqliteSuppressions:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    async def put(self, entries: Sequence[Suppression], *, replace: bool = True) -> int:
+    async def put(self, entries: Sequence[Suppression], *, replace: bool = True, most: int = MOST_OF_TENANT) -> int:
         bounded(entries)
         sql = _PUT if replace else _PUT + _UNLESS_THERE
         rows = [_values(entry) for entry in entries]
+        now = max((entry.created_at for entry in entries), default=0.0)
 
         def work(db: sqlite3.Connection) -> int:
-            for tenant in {entry.tenant for entry in entries}:
+            tenants = {entry.tenant for entry in entries}
+            for tenant in tenants:
                 if db.execute("SELECT 1 FROM organization WHERE id = ?", (tenant,)).fetchone() is None:
                     raise NotFound(f"no tenant {tenant}")
-            return sum(db.execute(sql, row).rowcount for row in rows)
+            sizes = {tenant: _size(db, tenant) for tenant in tenants}
+            written = sum(db.execute(sql, row).rowcount for row in rows)
+            for tenant, before in sizes.items():
+                _make_room(db, tenant, before, most, now)
+            return written
 
         return await self._gateway.write(work, tenant=entries[0].tenant if entries else "")
 
@@ -101,6 +109,25 @@ class SqliteSuppressions:
             "(SELECT org_id, scope, target FROM suppression WHERE expires_at < ? LIMIT ?)"
         )
         return await remove_in_steps(self._gateway, "", lambda db, count: db.execute(sql, (before, count)).rowcount)
+
+
+def _size(db: sqlite3.Connection, tenant: str) -> int:
+    row = db.execute("SELECT entries FROM suppression_size WHERE org_id = ?", (tenant,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _make_room(db: sqlite3.Connection, tenant: str, before: int, most: int, now: float) -> None:
+    """Removes expired entries of a list that has grown beyond its limit. Raises SuppressionListFull."""
+    after = _size(db, tenant)
+    if after <= max(before, most):
+        return
+    removed = db.execute(
+        "DELETE FROM suppression WHERE (org_id, scope, target) IN (SELECT org_id, scope, target FROM suppression "
+        "WHERE org_id = ? AND expires_at <= ? ORDER BY expires_at LIMIT ?)",
+        (tenant, now, after - most),
+    ).rowcount
+    if after - removed > max(before, most):
+        raise full(tenant, most)
 
 
 def _find(db: sqlite3.Connection, tenant: str, scope: str, targets: list[str]) -> list[Suppression]:

@@ -21,6 +21,7 @@ from inbox.store.surreal.dmarc_reports import SurrealDmarcReports
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.hosting import SurrealHosting
+from inbox.store.surreal.idempotency import SurrealIdempotencyKeys
 from inbox.store.surreal.ingest import SurrealMessageWriter
 from inbox.store.surreal.installation import SurrealInstallation
 from inbox.store.surreal.mailboxes import SurrealMailboxes
@@ -58,6 +59,7 @@ class SurrealDatabase:
         self.dmarc_reports = SurrealDmarcReports(gateway)
         self.queue = SurrealQueue(gateway, self.changes)
         self.suppressions = SurrealSuppressions(gateway)
+        self.idempotency_keys = SurrealIdempotencyKeys(gateway)
         self.plugin_state = SurrealPluginState(gateway)
         self.installation = SurrealInstallation(gateway)
 

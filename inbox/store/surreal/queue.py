@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final
 
 from inbox.base.errors import AlreadyExists
@@ -24,6 +24,7 @@ from inbox.store.ports.queue import (
     ALL,
     LONGEST_LEASE,
     MOST_JOBS,
+    AttemptRecord,
     DeliveryRecord,
     Finished,
     Job,
@@ -31,6 +32,7 @@ from inbox.store.ports.queue import (
     JobFilter,
     QueueCount,
     QueuedJob,
+    RecipientState,
     Sending,
     bounded,
 )
@@ -39,6 +41,7 @@ from inbox.store.surreal import rows
 from inbox.store.surreal.entries import DROP_MAILS
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.job_changes import JobChanges, end, held_by_worker, id_of, make_due
+from inbox.store.surreal.job_reports import AMEND_DELIVERY, values_after
 from inbox.store.surreal.jobs import (
     ACCOUNT_OF_ADDRESS,
     ADD_JOBS,
@@ -241,6 +244,23 @@ class SurrealQueue:
         )
         found: list[QueuedJob | DeliveryRecord] = [*map(row_to_job, queued), *map(row_to_delivery, delivered)]
         return found[:MOST_JOBS]
+
+    async def amend(self, tenant: str, job: str, later: Mapping[int, RecipientState], record: AttemptRecord) -> bool:
+        def work(changes: JobChanges) -> None:
+            for one, row in changes.seen.items():
+                if values := values_after(row, later, record):
+                    changes.set(one, **values)
+
+        async def in_delivery() -> bool:
+            one = RecordId("outbound_delivery", (tenant, job))
+            (row,) = await self._gateway.query("SELECT * FROM ONLY $id", id=one)
+            if row and (values := values_after(row, later, record)):
+                await self._gateway.transaction(AMEND_DELIVERY, id=one, seen=row["history"], values=values)
+            return bool(row)
+
+        if (await self._change([job_id(tenant, job)], work)).seen:
+            return True
+        return await self._gateway.retried(in_delivery)
 
     async def jobs(
         self, tenant: str | None, wanted: JobFilter = ALL, *, after: QueuedJob | None = None, limit: int = 100

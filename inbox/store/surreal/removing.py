@@ -65,6 +65,7 @@ _OF_TENANT: Final = {
     "outbound_queue": "mail in the queue",
     "outbound_delivery": "records of deliveries",
     "suppression": "entries of the suppression list",
+    "idempotency_key": "idempotency keys",
     "plugin_state": "entries of plugins",
 }
 

@@ -151,7 +151,7 @@ def _index_all(batch: Sequence[_Pending]) -> None:
                     pending.indexed = indexed
                 case IngestRequest(accepted) if pending.error is None:
                     messages = tuple([index_message(message) for message in accepted.messages])
-                    pending.indexed = Indexed(messages, accepted.decisions)
+                    pending.indexed = Indexed(messages, accepted.decisions, accepted.key)
             if pending.indexed is not None:
                 pending.bodies = [pack(decision.body) for decision in pending.indexed.decisions]
         except Exception as error:  # noqa: BLE001 - the sender gets the error, whatever it is

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from inbox.base.errors import InboxError, NotFound, StorageFull, StoreError, StoreUnavailable
+from inbox.base.errors import InboxError, KeyTaken, NotFound, StorageFull, StoreError, StoreUnavailable
 from inbox.mail.content import Content, MemoryContent
 from inbox.store.ports.ingest import Accepted, Indexed
 from inbox.store.ports.messages import Placed
@@ -102,7 +102,7 @@ class HeldResponse(msgspec.Struct, frozen=True, array_like=True, tag=True):
 Response = ErrorResponse | PlacedResponse | BlobResponse | HeldResponse
 
 _ERRORS: Final[Mapping[str, type[StoreError]]] = {
-    kind.__name__: kind for kind in (NotFound, StorageFull, StoreUnavailable)
+    kind.__name__: kind for kind in (KeyTaken, NotFound, StorageFull, StoreUnavailable)
 }
 
 

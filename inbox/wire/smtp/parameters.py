@@ -1,5 +1,6 @@
-"""Parameters of MAIL and RCPT: SIZE, BODY, SMTPUTF8, those of delivery status notifications (RFC 3461 §4), and those
-of submission: AUTH (RFC 4954 §5), HOLDFOR and HOLDUNTIL (RFC 4865 §4).
+"""Parameters of MAIL and RCPT: SIZE, BODY, SMTPUTF8, those of delivery status notifications (RFC 3461 §4), REQUIRETLS
+(RFC 8689 §2), and those of submission: AUTH (RFC 4954 §5), HOLDFOR and HOLDUNTIL (RFC 4865 §4), MT-PRIORITY
+(RFC 6710 §3).
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ _SIZE = re.compile(r"[0-9]{1,20}\Z")
 _NOTIFY = frozenset({"NEVER", "SUCCESS", "FAILURE", "DELAY"})
 _NONE: frozenset[str] = frozenset()
 _HOLDFOR = re.compile(r"[0-9]{1,9}\Z")
+#: RFC 6710 §7: priority-value.
+_PRIORITY = re.compile(r"(?:-?[1-9]|0)\Z")
 #: Parameters of MAIL that only a submission server recognises.
-SUBMISSION = frozenset({"AUTH", "HOLDFOR", "HOLDUNTIL"})
+SUBMISSION = frozenset({"AUTH", "HOLDFOR", "HOLDUNTIL", "MT-PRIORITY"})
+#: The parameter of MAIL that is recognised over TLS only (RFC 8689 §2).
+OVER_TLS = frozenset({"REQUIRETLS"})
 
 
 def _bad(text: str) -> CommandError:
@@ -53,7 +58,7 @@ def check_mail(params: dict[str, str], extensions: frozenset[str] = _NONE) -> in
 
     Args:
         params: by upper-case keyword.
-        extensions: keywords of :data:`SUBMISSION` that this server recognises, too.
+        extensions: keywords of :data:`SUBMISSION` and :data:`OVER_TLS` that this server recognises, too.
 
     Raises:
         CommandError: 501 for a value that is not allowed; 555 (RFC 5321 §4.1.1.11) if a keyword is not one of
@@ -79,7 +84,7 @@ def check_mail(params: dict[str, str], extensions: frozenset[str] = _NONE) -> in
                 if not 0 < len(value) <= DSN_ENVID_OCTETS or _XTEXT.match(value) is None:
                     raise _bad("ENVID must be xtext of at most 100 characters")
             case _ if keyword in extensions:
-                _check_submission(keyword, value)
+                _check_extension(keyword, value)
             case _:
                 raise CommandError(555, "5.5.4", "MAIL parameter not recognized")
     if "HOLDFOR" in params and "HOLDUNTIL" in params:  # RFC 4865 §4.1
@@ -87,8 +92,12 @@ def check_mail(params: dict[str, str], extensions: frozenset[str] = _NONE) -> in
     return size
 
 
-def _check_submission(keyword: str, value: str) -> None:
+def _check_extension(keyword: str, value: str) -> None:
     match keyword:
+        case "REQUIRETLS" if value:
+            raise _bad("REQUIRETLS takes no value")
+        case "MT-PRIORITY" if _PRIORITY.match(value) is None:
+            raise _bad("MT-PRIORITY must be a number from -9 to 9")
         case "AUTH" if value != "<>" and (not value or _XTEXT.match(value) is None):
             raise _bad("AUTH must be <> or an address in xtext")
         case "HOLDFOR" if _HOLDFOR.match(value) is None or not int(value):

@@ -9,6 +9,7 @@ import pytest
 
 from inbox.base.clock import SystemClock
 from inbox.base.ids import RandomIds
+from inbox.base.spans import trace_ids
 from inbox.cli.decisions import LATE_SECONDS, followed
 from inbox.policy.decision import Decision, PluginRecord, StageRecord, encode
 from inbox.store.ports.decisions import AlreadyFiled, DecisionFilter, DecisionRecord
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 ID = "06h07td1g1cmr2t5bdts"
 
 
-async def record(cli: Cli, *tenants: str, recipients: tuple[str, ...] = (), **fields: Any) -> None:
+async def record(cli: Cli, *tenants: str, recipients: tuple[str, ...] = (), stage: str = "", **fields: Any) -> None:
     """One refused transaction, as a delivery writes it: a record for each tenant. ``fields`` are the record's."""
     clock = SystemClock()
     db = SqliteDatabase(cli.folder / "data" / "inbox.db", clock, RandomIds(clock.now))
@@ -33,7 +34,7 @@ async def record(cli: Cli, *tenants: str, recipients: tuple[str, ...] = (), **fi
         plugin = PluginRecord("clamav", "1.0.0", "abc", us=1234, facts=[{"kind": "VirusFact", "signature": "Eicar"}])
         decision = Decision(
             ID, 0.0, "reject", tenant=name, sender="m\x1b[2J@x.test", code=550, enhanced="5.7.1", text="Virus found",
-            recipients=list(recipients), stages=[StageRecord("data", by="clamav", plugins=[plugin])],
+            recipients=list(recipients), stages=[StageRecord("data", by="clamav", plugins=[plugin])], stage=stage,
         )  # fmt: skip
         records.append(
             DecisionRecord(
@@ -67,6 +68,23 @@ def test_explain_names_plugin_signature_and_time(demo: Cli) -> None:
     for word in (ID, "550 5.7.1 Virus found", "clamav", "Eicar", "1.2"):
         assert word in ran.out
     assert "\x1b" not in ran.out
+
+
+def test_explain_names_the_trace_if_it_is_exported(demo: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(record(demo, "demo", stage="data"))
+    assert "trace" not in demo("explain", ID).out
+    monkeypatch.setenv("OTEL_ENABLED", "true")
+    trace = f"{trace_ids(ID).trace:032x}"
+    assert demo("explain", ID).out.splitlines()[-1] == f"trace: {trace}"
+    assert demo("explain", ID, "--json").json["trace"] == trace
+    monkeypatch.setenv("OTEL_SAMPLE_RATIO", "0")
+    assert "trace" not in demo("explain", ID).out
+
+
+def test_explain_names_no_trace_of_a_refused_command(demo: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(record(demo, "demo", stage="rcpt"))
+    monkeypatch.setenv("OTEL_ENABLED", "true")
+    assert "trace" not in demo("explain", ID).out
 
 
 def test_explain_names_the_copy_that_a_retry_was_recognised_by(demo: Cli) -> None:

@@ -24,6 +24,18 @@ def test_attempts_that_are_not_kept_are_counted() -> None:
     assert not any("not kept" in line for line in lines(replace(JOB, history=kept, attempts=25), Names()))
 
 
+def test_late_reports_are_no_attempts() -> None:
+    text = "failed <bob@x.test>: 550 5.1.1 no such user"
+    report = AttemptRecord(5.0, 0.0, "mx.x.test", stage="report", code=550, enhanced="5.1.1", text=text)
+    vague = replace(report, host="", enhanced="5.0.0")
+    complaint = AttemptRecord(6.0, 0.0, stage="complaint", text="abuse Generator/1.0")
+    shown = list(lines(replace(JOB, history=(report, vague, complaint)), Names()))
+    assert not any("attempt " in line for line in shown)
+    assert f"  bounce      1970-01-01T00:00:05Z from mx.x.test: {text}" in shown
+    assert f"  bounce      1970-01-01T00:00:05Z: {text} (5.0.0)" in shown
+    assert "  complaint   1970-01-01T00:00:06Z: abuse Generator/1.0" in shown
+
+
 def test_a_job_in_doubt_and_one_in_progress_say_so() -> None:
     shown = "\n".join(lines(replace(JOB, status="processing", lease_owner="w1", dot_sent_at=5.0), Names()))
     assert "in progress by w1" in shown

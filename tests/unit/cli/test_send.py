@@ -146,3 +146,19 @@ def test_the_file_of_a_missing_database_is_named(cli: Cli, tmp_path: Path) -> No
     assert ran.code == 1
     assert str(tmp_path / "data") in ran.err
     assert not (tmp_path / "data" / "inbox.db").exists()
+
+
+def test_a_key_sends_a_message_once(demo: Cli) -> None:
+    attached = demo.folder / "a.pdf"
+    attached.write_bytes(b"%PDF")
+    options = ("--to", "bob@demo.test", "--attach", str(attached), "--idempotency-key", "order-7")
+    first = submit(demo, *options, "--json")
+    again = submit(demo, *options, "--json")
+    assert (first.code, again.code) == (0, 0), again.err
+    assert again.json == first.json
+    assert len(stored(demo)) == 1
+    other = demo("send", "--from", "ann@demo.test", "--subject", "another", *options)
+    assert (other.code, other.out) == (1, "")
+    assert "550 5.6.0 This idempotency key was used for another message" in other.err
+    assert len(stored(demo)) == 1
+    assert submit(demo, "--to", "bob@demo.test", "--idempotency-key", "a b").code == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.cli import Cli
 
 DEMO = ("--tenant", "demo")
@@ -86,3 +88,31 @@ def test_an_invalid_target_is_refused(cli: Cli) -> None:
     cli.demo()
     assert cli("suppression", "add", "bob@@", *DEMO).code != 0
     assert cli("suppression", "add", "bob@example.org", "--tenant", "nobody").code != 0
+
+
+def test_a_full_list_says_what_to_do(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.demo()
+    monkeypatch.setenv("SMTP_OUTBOUND_SUPPRESSION_MAX_ENTRIES", "2")
+    file = tmp_path / "list.csv"
+    file.write_text("target\na@b.test\nb@b.test\nc@b.test\n")
+    for command in (("import", str(file)), ("add", "x@b.test"), ("add", "y@b.test"), ("add", "z@b.test")):
+        ran = cli("suppression", *command, *DEMO)
+    assert ran.code != 0
+    assert "has 2 entries, which is its limit" in ran.err
+    assert [target for _, target, _ in targets(cli)] == ["x@b.test", "y@b.test"]
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_entries_are_exported_and_imported(cli: Cli, tmp_path: Path) -> None:
+    cli.demo()
+    cli("tenant", "add", "other")
+    file, again = tmp_path / "list.csv", tmp_path / "again.csv"
+    file.write_text(
+        "target,reason,expires,active\n"
+        + "".join(f"u{number:06}@far.test,reason {number},,yes\n" for number in range(100_000))
+    )
+    assert "added 100000 entries" in cli("suppression", "import", str(file), *DEMO).out
+    again.write_text(cli("suppression", "export", *DEMO).out)
+    assert again.read_text() == file.read_text()
+    assert "added 100000 entries" in cli("suppression", "import", str(again), "--tenant", "other").out
+    assert cli("suppression", "export", "--tenant", "other").out == file.read_text()

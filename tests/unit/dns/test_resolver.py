@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,29 @@ async def test_a_name_that_cannot_be_queried_is_distinguished(name: str) -> None
 async def test_a_server_that_is_not_there_is_a_temporary_error() -> None:
     with pytest.raises(DnsTemporary):
         await CachingResolver(SystemClock(), f"127.0.0.1:{free_port()}", lifetime=0.2).txt("example.test")
+
+
+async def test_questions_are_counted_by_their_result_and_cached_answers_are_not() -> None:
+    async with scripted(reply('example.test. 60 IN TXT "one"')) as server:
+        resolver = CachingResolver(SystemClock(), server.address)
+        for _ in range(3):
+            await resolver.txt("example.test")
+        assert counted(resolver) == {"answered": 1}
+    resolver = CachingResolver(SystemClock(), f"127.0.0.1:{free_port()}")
+    with pytest.raises(DnsTemporary):
+        await resolver.txt("example.test")
+    assert counted(resolver) == {"failed": 1}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        resolver = CachingResolver(SystemClock(), f"127.0.0.1:{silent.getsockname()[1]}", lifetime=0.05)
+        with pytest.raises(DnsTemporary):
+            await resolver.txt("example.test")
+        assert counted(resolver) == {"timeout": 1}
+
+
+def counted(resolver: CachingResolver) -> dict[str, int]:
+    (family,) = resolver.families()
+    return {one.labels["result"]: int(one.value) for one in family.samples}
 
 
 async def test_without_servers_it_starts_and_reports_it_when_asked(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from inbox.base.errors import AuthenticationFailed, StoreUnavailable
+from inbox.base.metrics import rendered
 from inbox.flow.login import FAILURES_PER_ACCOUNT, FAILURES_PER_PEER, WINDOW_SECONDS, PasswordLogin
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Tenant
 from inbox.plugin.api.context import Door, Identity, Session
@@ -115,6 +116,18 @@ async def test_the_right_password() -> None:
     here.verdict = Reject()
     assert not await here.attempt(RIGHT)
     assert here.slept == [1.0]
+
+
+async def test_logins_are_counted_by_door_and_result() -> None:
+    here = World()
+    await here.attempt(RIGHT)
+    for _ in range(2):
+        await here.attempt("wrong")
+    lines = rendered(here.login.meters.families()).splitlines()
+    assert [line for line in lines if line.startswith("inbox_logins_total")] == [
+        'inbox_logins_total{door="imap",result="succeeded"} 1',
+        'inbox_logins_total{door="imap",result="failed"} 2',
+    ]
 
 
 async def test_a_peer_that_fails_often_is_refused_without_a_look_at_the_password() -> None:

@@ -19,11 +19,11 @@ PUBLIC = {
         Accept Action AddFlags AddHeader AddRecipient Address ArcFact ArcSet BelievedName BimiFact Category
         ChangeHeader Classify Counted Defer DeleteHeader Delivery Discard DkimFact DkimSignature DmarcFact
         DmarcReportFact DnsTemporary Door DropDsn DropRecipient Edit Facts Failure FileInto HeaderOverride Headers
-        HookResult Identity InboxError IncomingReport InsertHeader Link Message NoTenant Observation Opinion
-        PartInfo Plugin PluginInvalid PluginSettings Quarantine Recipient Redirect Reject ReplaceBody ReportRow
+        HookResult Identity InboxError IncomingReport InsertHeader Link Message NoTenant Notification Observation
+        Opinion PartInfo Plugin PluginInvalid PluginSettings Quarantine Recipient Redirect Reject ReplaceBody ReportRow
         Resolution Resolved Result Score ScoreAction Secret Services Session Shadow SigningKey SpfFact Stage
         StoreError StoreUnavailable Suppress Table TableEntry TableFull TenantTable Tls Transaction Transform
-        Verdict Via VirusFact action_for hookimpl opinion_of
+        Verdict Via VirusFact WriteDsn action_for hookimpl opinion_of
     """,
     "inbox.plugin.testing": """
         FakeClock MemoryDirectory MemoryFeedback MemoryLog MemoryPluginState MemoryRates MemoryResolver

@@ -19,7 +19,8 @@ from tests.support.policies import Catalogue, Rules, info, mistakes
         ("- a\n", "1:1: a policy file: must be a mapping (key: value)"),
         ("treshold: {}\n", "1:1: unknown key 'treshold'; did you mean 'thresholds'?"),
         ("xyz: {}\n",
-         "1:1: unknown key 'xyz'; known here: accounts, domains, groups, mode, outbound, plugins, server, thresholds"),
+         "1:1: unknown key 'xyz'; known here: accounts, domains, groups, mode, outbound, plugins, server, submission, "
+         "thresholds"),
         ("mode: on\n", "1:7: mode: must be 'enforce', 'shadow' or 'off', not 'on'"),
         ("plugins: [rules]\n", "1:10: plugins: must be a mapping (key: value)"),
         ("plugins:\n  ruls: {}\n", "2:3: unknown plugin 'ruls'; did you mean 'rules'?"),
@@ -39,8 +40,8 @@ from tests.support.policies import Catalogue, Rules, info, mistakes
         ("plugins: {rules: {on_error: {data: no}}}\n",
          "1:36: data: must be 'defer', 'accept', 'quarantine' or 'reject', not 'no'"),
         ("plugins: {rules: {on_error: {dta: defer}}}\n",
-         "1:30: dta: must be 'connect', 'helo', 'auth', 'mail', 'rcpt', 'data', 'store', 'deliver' or 'bounce', "
-         "not 'dta'"),
+         "1:30: dta: must be 'connect', 'helo', 'auth', 'mail', 'rcpt', 'data', 'store', 'deliver', 'bounce' or "
+         "'notify', not 'dta'"),
         ("plugins: {rules: {on_error: {rcpt: quarantine}}}\n",
          "1:36: on_error: only data can quarantine, rcpt cannot"),
         ("plugins:\n  rules:\n    rules:\n      - {name: A}\n      - {name: B, scor: 1}\n",
@@ -59,7 +60,7 @@ from tests.support.policies import Catalogue, Rules, info, mistakes
         ("domains: {a..b: {}}\n", "1:11: 'a..b' is not a domain such as example.com"),
         ("domains: {A.test: {}, a.test: {}}\n", "1:23: 'a.test' is already here, in another spelling"),
         ("domains: {a.test: {domains: {}}}\n",
-         "1:20: unknown key 'domains'; known here: groups, mode, outbound, plugins, thresholds"),
+         "1:20: unknown key 'domains'; known here: groups, mode, outbound, plugins, submission, thresholds"),
         ("accounts: {ann: {}}\n", "1:12: 'ann' is not an address such as ann@example.com"),
         ("accounts: {a@b.test: {plugins: {rules: {limit: -5}}}}\n",
          "1:48: limit: must be greater than or equal to 1, not -5"),
@@ -115,7 +116,7 @@ def test_defaults_from_the_environment_are_named() -> None:
 
 words = st.sampled_from(
     ["plugins", "rules", "scanner", "thresholds", "tag", "groups", "cap", "mode", "shadow", "on_error", "data", "defer",
-     "outbound", "smarthost", "destinations",
+     "outbound", "smarthost", "destinations", "submission", "senders",
      "domains", "a.test", "accounts", "a@b.test", "server", "enabled", "timeout", "limit", "weights", "name", "x"]
 )  # fmt: skip
 documents = st.recursive(

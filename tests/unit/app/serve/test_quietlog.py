@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import structlog
+
 from inbox.app.serve.quietlog import COUNTED, FIRST, FIRST_OF_ALL, TEXT, WINDOW_SECONDS, QuietLog
+from inbox.app.serve.server import Server
 from inbox.plugin.api.testing import FakeClock, MemoryLog
+from tests.support.flow import world
 
 
 def test_the_first_lines_of_a_peer_are_written_and_the_others_counted() -> None:
@@ -66,3 +72,15 @@ def test_memory_and_texts_are_bounded() -> None:
     assert len(quiet._windows) <= COUNTED
     quiet.info("other", text="x" * (TEXT * 2))
     assert len(log.named("other")[0]["text"]) == TEXT + 1
+
+
+async def test_every_outcome_of_the_queue_is_written(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        log = Server(here.installation, here.parts, [])._log_of("queue")
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(FIRST_OF_ALL * 2):
+                log.info("smtp.egress.queue", outcome="success")
+                log.warning("circuit_open", hosts="mx.test")
+    written = [line["event"] for line in lines]
+    assert written.count("smtp.egress.queue") == FIRST_OF_ALL * 2
+    assert written.count("circuit_open") == FIRST_OF_ALL

@@ -35,7 +35,9 @@ async def attempts_of(folder: Path, **environment: str) -> AsyncIterator[SmtpAtt
     async with world(folder, **environment) as here:
         dns: Any = MemoryResolver()
         dns.a_records = {"localhost": ["127.0.0.1"], "other.test": ["127.0.0.1"]}
-        parts = make_outside(here.installation, here.parts.directory, here.parts.pipeline, dns, MemoryLog())
+        parts = make_outside(
+            here.installation, here.parts.directory, here.parts.pipeline, dns, here.parts.judge, MemoryLog()
+        )
         parts.attempts.routed, parts.attempts._trusted = LOOPBACK, client_tls()
         yield parts.attempts
         await parts.attempts.close()

@@ -81,6 +81,27 @@ async def test_ret_full_returns_the_message(here: Here) -> None:
     assert b"secret" in (await here.received())[0]
 
 
+async def test_ret_full_returns_an_8_bit_message_to_a_local_sender_as_it_is(here: Here) -> None:
+    await here.flow.installation.blobs.delete(KEY)
+    await here.flow.installation.blobs.put(KEY, MemoryContent(ORIGINAL + b"gr\xc3\xbc\xc3\x9fe\r\n"))
+    await here.fail(here.job(ret="FULL"))
+    (octets,) = await here.received()
+    assert b"secret\r\ngr\xc3\xbc\xc3\x9fe\r\n" in octets
+    await here.fail(here.job(ret="FULL", sender="peer@elsewhere.test"))
+    (queued,) = await here.database.queue.jobs(here.tenant)
+    content = await here.flow.installation.blobs.get(queued.blob_path)
+    sent = content.read(0, content.size)
+    assert (sent.isascii(), b"Content-Type: message/global\r\n" in sent, queued.job.body) == (True, True, "7BIT")
+
+
+async def test_a_message_that_required_tls_is_not_returned_and_its_notification_requires_tls(here: Here) -> None:
+    await here.fail(here.job(ret="FULL", sender="peer@elsewhere.test", require_tls=True))
+    (queued,) = await here.database.queue.jobs(here.tenant)
+    content = await here.flow.installation.blobs.get(queued.blob_path)
+    assert queued.job.require_tls
+    assert b"secret" not in content.read(0, content.size)
+
+
 async def test_a_repeated_report_stores_one_notification(here: Here) -> None:
     for _ in range(2):
         await here.fail(here.job())

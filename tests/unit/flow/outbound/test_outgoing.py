@@ -22,10 +22,11 @@ def test_the_parameters_of_the_job_are_kept() -> None:
         recipients=recipients, ret="HDRS", envid="E1", body="8BITMIME", smtputf8=True, require_tls=True
     )
 
-    mail = outgoing(queued, [0], MemoryContent(b"body"), b"S: 1\r\n")
+    mail = outgoing(queued, [0], MemoryContent(b"body"), b"S: 1\r\n", "bounce+x@demo.test")
 
     assert [(str(each.address), each.notify, each.orcpt) for each in mail.recipients] == [
         ("a@remote.test", ("FAILURE",), "rfc822;x@y.test")
     ]
+    assert mail.sender == "bounce+x@demo.test"
     assert (mail.ret, mail.envid, mail.body, mail.smtputf8, mail.require_tls) == ("HDRS", "E1", "8BITMIME", True, True)
     assert (mail.content.read(0, mail.size), mail.size) == (b"S: 1\r\nbody", 10)

@@ -217,6 +217,9 @@ async def test_a_job_that_another_worker_took_is_dropped() -> None:
 
     assert world.attempts.active["remote.test"] == 0
     assert world.queue.finished == []
+    assert world.events("outbound_lease_lost") == [{"job": "j1", "dot_sent": False}]
+    (attempts, *_) = world.worker.meters.families()
+    assert [(one.labels["result"], one.value) for one in attempts.samples] == [("lost", 1)]
 
 
 async def test_a_worker_that_was_suspended_past_its_lease_sends_no_second_dot() -> None:

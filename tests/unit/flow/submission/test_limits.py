@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from inbox.base.errors import StorageFull
 from inbox.base.limits import SUBMITTED_ATTACHMENT_OCTETS, SUBMITTED_MESSAGE_OCTETS
 from inbox.flow.submission import limits
 from inbox.mail.tenancy import DomainOverrides
@@ -102,3 +105,26 @@ async def test_the_largest_attachment(
 def test_the_limits_are_those_of_the_order() -> None:
     assert SUBMITTED_ATTACHMENT_OCTETS == 18 * 1024 * 1024
     assert SUBMITTED_MESSAGE_OCTETS == 26_214_400
+
+
+async def test_a_message_that_is_not_stored_uses_up_no_quota(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await quota(here, quota_hourly_send_limit=2, quota_daily_send_limit=2)
+
+    async def full(*_: object) -> None:
+        raise StorageFull("the disk is full")
+
+    with monkeypatch.context() as away:
+        away.setattr(here.parts.acceptance, "_ingest", SimpleNamespace(accept=full))
+        for _ in range(3):
+            assert words(await here.submit([FAR])) == ["452 4.3.1 Not enough room, try again later"]
+    assert words(await here.submit([FAR, BOB])) == ["250 2.0.0 OK"]
+    assert words(await here.submit([FAR]))[0].startswith("450 4.7.1 ")
+
+
+async def test_messages_that_are_counted_at_the_same_moment_are_given_back(here: World) -> None:
+    await quota(here, quota_hourly_send_limit=5, quota_daily_send_limit=3)
+    answers = await asyncio.gather(*(here.submit([FAR]) for _ in range(9)))
+    assert sum(each[-1].positive for each in answers) <= 3
+    accepted = len(await here.jobs())
+    for _ in range(3 - accepted):
+        assert words(await here.submit([FAR])) == ["250 2.0.0 OK"]

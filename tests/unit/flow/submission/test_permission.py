@@ -13,8 +13,10 @@ from inbox.base.ids import RandomIds
 from inbox.flow.submission.permission import Permissions, SendAs
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.address import Address
+from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.api.context import Identity
 from inbox.plugin.api.testing import FakeClock
+from inbox.policy.submission import SubmissionPolicy
 from inbox.store.ports.hosting import Scope
 from inbox.store.ports.shared import Member, SharedEvent
 from inbox.store.sqlite import SqliteDatabase
@@ -26,13 +28,24 @@ class World:
     def __init__(self, db: SqliteDatabase, clock: FakeClock) -> None:
         self.db, self.clock = db, clock
         self.directory = AddressDirectory(db.tenants, db.accounts, clock)
-        self.permissions = Permissions(self.directory, db.shared_inboxes, clock)
+        self.submission = SubmissionPolicy()
+        judge: Any = self
+        self.permissions = Permissions(self.directory, db.shared_inboxes, clock, judge)
+
+    def for_recipient(self, domain: HostedDomain, address: str) -> World:
+        """The policy of an account, of which permissions read ``submission``."""
+        assert (domain.fqdn, address) == ("acme.test", "ann@acme.test")
+        return self
+
+    def for_server(self) -> World:
+        """The policy while the domain of the account is disabled."""
+        return self
 
     async def fill(self) -> None:
         db = self.db
         self.acme = await db.tenants.add("acme")
         await db.tenants.add_domain(self.acme.id, "acme.test")
-        other = await db.tenants.add("other")
+        other = self.other = await db.tenants.add("other")
         await db.tenants.add_domain(other.id, "other.test")
         await db.accounts.add(other.id, "oscar@other.test", "hash")
         ann = await db.accounts.add(self.acme.id, "ann@acme.test", "hash")
@@ -114,3 +127,24 @@ async def test_a_disabled_inbox_domain_or_tenant_gives_none(here: World) -> None
     assert await here.ask("support@acme.test") is None
     await here.db.hosting.set_active(Scope(here.acme.id, "acme.test"), False)
     assert await here.ask("ann@acme.test") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("news@partner.test", True),
+        ("any+thing@lists.test", True),
+        ("other@partner.test", False),
+        ("any@sub.lists.test", False),
+        ("bob@acme.test", True),
+        ("nobody@acme.test", False),
+        ("oscar@other.test", False),
+    ],
+)
+async def test_the_policy_may_allow_further_senders(here: World, address: str, allowed: bool) -> None:
+    """None of another tenant, even while its domain is disabled."""
+    senders = ("news@partner.test", "@lists.test", "bob@acme.test", "@other.test")
+    here.submission = SubmissionPolicy(senders=senders)
+    assert (await here.ask(address) is not None) is allowed
+    await here.db.hosting.set_active(Scope(here.other.id, "other.test"), False)
+    assert (await here.ask(address) is not None) is allowed

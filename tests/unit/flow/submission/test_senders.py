@@ -28,7 +28,7 @@ async def here(tmp_path: Path) -> AsyncIterator[World]:
 
 def senders(here: World) -> Senders:
     shared = here.installation.database.shared_inboxes
-    return Senders(Permissions(here.parts.directory, shared, here.installation.clock))
+    return Senders(Permissions(here.parts.directory, shared, here.installation.clock, here.parts.judge))
 
 
 @pytest.mark.parametrize(

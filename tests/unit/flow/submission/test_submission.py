@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inbox.base.errors import StoreUnavailable
+from inbox.base.errors import PolicyError, StoreUnavailable
 from inbox.flow.judge import AuthHooks
 from inbox.flow.shares import view_for
 from inbox.mail.flags import Flag
@@ -172,7 +172,7 @@ async def test_mail_to_hosted_domains_cannot_be_held(here: World) -> None:
 
 async def test_received_omits_the_computer_of_the_user_by_setting(here: World) -> None:
     await here.submit([FAR])
-    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {submission: {hide_client: true}}\n")
+    await here.policy("default.yaml", "plugins: {recipients: {}}\nsubmission: {hide_client: true}\n")
     await here.submit([FAR, BOB])
     shown, hidden = sorted([await here.relayed(job) for job in await here.jobs()], key=lambda each: b"hidden" in each)
     (copy,) = await here.mailbox(BOB)
@@ -192,7 +192,7 @@ async def test_while_the_database_is_away_nothing_is_accepted(here: World, monke
     assert words(await here.submit([FAR])) == ["451 4.3.0 Local problem, try again later"]
 
 
-SAVED = "plugins: {recipients: {}, scripted: {}}\nserver: {submission: {save_sent: true}}\n"
+SAVED = "plugins: {recipients: {}, scripted: {}}\nsubmission: {save_sent: true}\n"
 
 
 async def test_the_author_keeps_a_copy_by_setting(here: World) -> None:
@@ -231,7 +231,7 @@ async def test_8bit_text_is_converted_by_setting(here: World) -> None:
     head = b"From: ann@acme.test\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
     message = head + b"\r\nMany greetings from F\xc3\xbcrth\r\n"
     await here.submit([FAR], message, params={"BODY": "8BITMIME"})
-    await here.policy("default.yaml", "plugins: {recipients: {}}\nserver: {submission: {seven_bit: true}}\n")
+    await here.policy("default.yaml", "plugins: {recipients: {}}\nsubmission: {seven_bit: true}\n")
     await here.submit([FAR], message, params={"BODY": "8BITMIME"})
     jobs = {job.job.body: await here.relayed(job) for job in await here.jobs()}
     assert jobs["8BITMIME"].endswith(b"\r\n\r\nMany greetings from F\xc3\xbcrth\r\n")
@@ -320,7 +320,7 @@ async def test_the_shipped_policy_suits_submission(here: World) -> None:
 
 
 async def test_a_forward_of_a_submitted_message_hides_the_computer_too(here: World) -> None:
-    policy = "plugins: {recipients: {forward_outside: true}}\nserver: {submission: {hide_client: true}}\n"
+    policy = "plugins: {recipients: {forward_outside: true}}\nsubmission: {hide_client: true}\n"
     await here.policy("default.yaml", policy)
     tenant = await here.tenant("acme")
     await here.installation.database.accounts.add_forward(tenant, "away@acme.test", "ann@home.test")
@@ -330,3 +330,89 @@ async def test_a_forward_of_a_submitted_message_hides_the_computer_too(here: Wor
     assert job.job.domain == "home.test"
     assert b"Received: from hidden.invalid\r\n" in await here.relayed(job)
     assert b"192.0.2.7" not in await here.relayed(job)
+
+
+async def test_requiretls_goes_with_the_jobs(here: World) -> None:
+    await here.submit([FAR], params={"REQUIRETLS": ""})
+    await here.submit([FAR])
+    assert sorted(job.job.require_tls for job in await here.jobs()) == [False, True]
+
+
+async def test_a_forward_keeps_requiretls(here: World) -> None:
+    await here.policy("default.yaml", "plugins: {recipients: {forward_outside: true}}\n")
+    tenant = await here.tenant("acme")
+    await here.installation.database.accounts.add_forward(tenant, "away@acme.test", "ann@home.test")
+    here.parts.directory.forget()
+    await here.receive(["away@acme.test"], params={"REQUIRETLS": ""})
+    assert [(job.job.domain, job.job.require_tls) for job in await here.jobs()] == [("home.test", True)]
+
+
+@pytest.mark.parametrize(
+    ("params", "field", "priority"),
+    [
+        ({}, b"", 0),
+        ({"MT-PRIORITY": "-9"}, b"", -9),
+        ({"MT-PRIORITY": "4"}, b"MT-Priority: 9\r\n", 4),
+        ({}, b"MT-Priority: 3 (Emergency)\r\n", 3),
+        ({}, b"MT-Priority: -2\r\n", -2),
+        ({}, b"MT-Priority: 10\r\n", 0),
+        ({}, b"MT-Priority: " + b"(" * 900 + b"\r\n", 0),
+        ({}, b"MT-Priority: 3\r\nMT-Priority: 4\r\n", 0),
+    ],
+)
+async def test_priority(here: World, params: dict[str, str], field: bytes, priority: int) -> None:
+    assert words(await here.submit([FAR], field + b"From: ann@acme.test\r\n\r\nbody\r\n", params=params)) == [
+        "250 2.0.0 OK"
+    ]
+    assert [job.job.priority for job in await here.jobs()] == [priority]
+
+
+@pytest.mark.parametrize("hidden", [b"Bcc: x@far.test\r\n", b"Idempotency-Key: k\r\n", b"X-A: b\r\n"])
+async def test_no_field_hides_behind_too_many(here: World, hidden: bytes) -> None:
+    """The first 1,000 fields are read. Those that are removed must not let a further From, or Bcc, pass unread."""
+    message = hidden * 1000 + b"From: eve@umbra.test\r\nBcc: bob@acme.test\r\nSubject: x\r\n\r\nbody\r\n"
+    assert words(await here.submit([FAR], message)) == ["552 5.3.4 Message header section is too large"]
+    assert await here.jobs() == []
+
+
+async def test_settings_are_those_of_the_author(here: World) -> None:
+    """Neither the recipient's tenant nor the recipient decides."""
+    await here.policy("default.yaml", "plugins: {recipients: {}}\n")
+    tenants = "accounts: {ann@acme.test: {submission: {hide_client: true, save_sent: true}}}\n"
+    await here.policy("tenants/acme.yaml", tenants)
+    await here.submit([EVE, BOB])
+    for address in (EVE, BOB):
+        (copy,) = await here.mailbox(address)
+        assert b"Received: from hidden.invalid" in await here.bytes_of(copy)
+    assert len(await here.mailbox(ANN, "Sent")) == 1
+    from_bob = b"From: bob@acme.test\r\n\r\nbody\r\n"
+    await here.submit([ANN], from_bob, user=BOB, sender=BOB)
+    (copy,) = await here.mailbox(ANN)
+    assert b"Received: from [10.0.0.7]" in await here.bytes_of(copy)
+    assert await here.mailbox(BOB, "Sent") == []
+
+
+async def test_size_and_recipients_are_limited_for_each_author(here: World) -> None:
+    await here.policy("tenants/acme.yaml", "submission: {max_message_octets: 2000, max_recipients: 1}\n")
+    small, large = (b"From: ann@acme.test\r\n\r\n" + b"x" * size + b"\r\n" for size in (1000, 3000))
+    too_large = "552 5.3.4 ann@acme.test may send messages of at most 2000 octets"
+    assert words(await here.submit([FAR, BOB], small)) == [
+        "452 4.5.3 ann@acme.test may send a message to at most 1 recipients", "250 2.0.0 OK",
+    ]  # fmt: skip
+    assert words(await here.submit([FAR], large)) == [too_large]
+    assert words(await here.submit([FAR], small, params={"SIZE": "2001"})) == [too_large]
+    assert words(await here.submit([FAR], small, params={"SIZE": "2000"})) == ["250 2.0.0 OK"]
+    assert words(await here.submit([FAR], large.replace(b"ann@acme", b"eve@umbra"), user=EVE, sender=EVE)) == [
+        "250 2.0.0 OK"
+    ]
+
+
+async def test_an_author_whose_policy_is_invalid_waits(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def invalid(*_: object) -> None:
+        raise PolicyError("acme.yaml:1:1: a mistake")
+
+    monkeypatch.setattr(here.parts.judge, "for_recipient", invalid)
+    assert words(await here.submit([FAR], params={"SIZE": "9"})) == [
+        "451 4.3.5 System incorrectly configured, try again later"
+    ]
+    assert await here.jobs() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+from base64 import b64decode
 from email.message import EmailMessage
 from typing import Any, cast
 
@@ -73,6 +74,37 @@ def test_all_of_a_small_message_is_returned_if_asked_for_and_the_header_of_a_lar
     assert small.get_content_type() == "message/rfc822"
     large = MemoryContent(ORIGINAL + b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * (FULL_OCTETS // 72))
     assert parts(build(dsn(returns_all=True, original=large)))[2].get_content_type() == "text/rfc822-headers"
+
+
+ODD = [
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n" + ORIGINAL + b"\xc3\xa4\r\n",
+    ORIGINAL + b"x" * 2000 + b"\r\n",
+    ORIGINAL + b"a\x00b\r\n",
+    b"Subject: \xc3\xa4\r\n" + ORIGINAL,
+]
+
+
+@pytest.mark.parametrize("original", ODD)
+def test_all_of_an_8_bit_message_is_returned_in_a_7_bit_notification(original: bytes) -> None:
+    octets = build(dsn(returns_all=True, original=MemoryContent(original)))
+    assert octets.isascii()
+    assert b"\x00" not in octets
+    assert max(len(line) for line in octets.split(b"\r\n")) <= 998
+    begin = octets.index(b"Content-Type: message/global\r\n")
+    head, body = octets[begin:].split(b"\r\n\r\n", 1)
+    assert b"Content-Transfer-Encoding: base64" in head
+    assert b64decode(body.partition(b"--")[0]) == original
+    assert parse(MemoryContent(octets)).recipients[0].status == "5.1.1"
+
+
+def test_all_of_an_8_bit_message_is_returned_as_it_is_to_those_who_take_it() -> None:
+    octets = build(dsn(returns_all=True, takes_8bit=True, original=MemoryContent(ODD[0])))
+    assert ODD[0] in octets
+    assert b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n" in octets
+    # RFC 2045 §6.4
+    assert read(octets)["Content-Transfer-Encoding"] == "8bit"
+    for odd in ODD[1:3]:
+        assert b"message/global\r\n" in build(dsn(returns_all=True, takes_8bit=True, original=MemoryContent(odd)))
 
 
 @pytest.mark.parametrize("original", [ORIGINAL + b"\xc3\xa4\r\n", b"Subject: \xc3\xa4\r\n" + ORIGINAL])

@@ -26,6 +26,7 @@ from inbox.plugin import (
     Suppress,
     Transform,
     Via,
+    WriteDsn,
 )
 from inbox.plugin.engine.opinions import InvalidAnswer, opinions_of
 
@@ -37,6 +38,7 @@ from inbox.plugin.engine.opinions import InvalidAnswer, opinions_of
         (Stage.DATA, (ReplaceBody(b""), DeleteHeader("X"))), (Stage.STORE, [FileInto("x"), AddFlags(("a",))]),
         (Stage.BOUNCE, Accept()), (Stage.DATA, Shadow(Reject())), (Stage.STORE, Transform(b"")), (Stage.DATA, None),
         (Stage.DATA, []), (Stage.DELIVER, Via("relay.test", 587, "192.0.2.1", "required", lmtp=True)),
+        (Stage.NOTIFY, [WriteDsn("a text", True, "ann@demo.test"), DropDsn()]),
         (Stage.BOUNCE, [Classify("quota"), Suppress("domain", "gone", 3600), DropDsn("known")]),
     ],
 )  # fmt: skip
@@ -72,6 +74,10 @@ def test_sense(stage: Stage, said: Any) -> None:
         (Stage.DELIVER, Via("a", 0), "Via: port must be a number from 1 to 65535, not 0"),
         (Stage.DELIVER, Via("a", source="b"), "Via: source must be an IP address, not 'b'"),
         (Stage.DELIVER, Via("a", tls="none"), "Via: tls must be 'required',"),  # type: ignore[arg-type]  # nonsense
+        (Stage.NOTIFY, Reject(), "returned Reject at notify, where it may return Accept, DropDsn, WriteDsn"),
+        (Stage.NOTIFY, WriteDsn("x" * 5001), "WriteDsn: note must be a text of at most 5000 characters"),
+        (Stage.NOTIFY, WriteDsn(headers_only=1), "WriteDsn: headers_only must be"),  # type: ignore[arg-type]  # nonsense
+        (Stage.NOTIFY, WriteDsn(copy_to="nobody"), "invalid address: 'nobody'"),
         (Stage.BOUNCE, Classify("full"), "category must be one of address,"),  # type: ignore[arg-type]  # nonsense
         (Stage.BOUNCE, Suppress("all"), "Suppress: scope must be"),  # type: ignore[arg-type]  # nonsense
         (Stage.BOUNCE, Suppress(seconds=-1), "Suppress: seconds must be a positive number or None, not -1"),
