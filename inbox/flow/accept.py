@@ -84,7 +84,7 @@ class SentCopy(msgspec.Struct, frozen=True):
 
 
 class Authored(msgspec.Struct, frozen=True):
-    """What the author of a submitted message decides about it.
+    """Choices of the author of a submitted message.
 
     Attributes:
         sent: the copy that the author keeps; None: the server stores none.

@@ -72,7 +72,7 @@ class Tracer:
         self._put(Span("accept", ids.trace, ids.root, 0, tx.started_at, now, "server", failure, values))
 
     def finished(self, finished: Finished, tenant: str, outcome: str, now: float) -> None:
-        """The lease of a job ended at ``now`` with an attempt, or for good.
+        """The lease of a job ended at ``now`` with an attempt, or permanently.
 
         Args:
             tenant: the tenant's name.

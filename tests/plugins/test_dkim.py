@@ -182,7 +182,7 @@ async def test_our_mail_is_signed_with_all_keys() -> None:
 
 
 async def test_only_small_mail_is_signed_as_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short work may run on the event loop, which must not stand still."""
+    """Short work may run on the event loop, which must not be blocked."""
     kinds: list[str] = []
 
     async def noted(kind: str, function: Callable[..., Any], *args: Any) -> Any:

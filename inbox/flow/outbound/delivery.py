@@ -52,7 +52,7 @@ LOOK_UPS: Final = Limits(64)
 #: Seconds until a job is tried again whose sender's policy is unusable: an operator has to correct it.
 POLICY_SECONDS: Final = 300.0
 CAPACITY: Final = "The limits for these hosts are reached"
-BUSY_DNS: Final = "Too many look-ups of this domain at one time"
+BUSY_DNS: Final = "Too many concurrent look-ups of this domain"
 UNKNOWN_OUTCOME: Final = "The outcome of the last attempt is unknown"
 CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
 

@@ -57,7 +57,7 @@ class FailureHooks:
                             queued.tenant, scope, target, reason or state.reply, seconds, source
                         )
                     except StoreError as error:
-                        # A full list stays full: an operator has to act, and the report would come in vain.
+                        # A full list stays full: an operator has to act, and repeating the report would not help.
                         if must_store and not isinstance(error, SuppressionListFull):
                             raise
                         about = {"job": queued.job.id, "target": target}

@@ -207,7 +207,7 @@ def _complainer(job: Job, named: Sequence[str]) -> int | None:
 
 
 def _brackets(addresses: Sequence[str]) -> str:
-    """The first addresses for a record, which equals that of the same report if that comes again."""
+    """The first addresses for a record, the same for a repeated report."""
     return "".join(f" <{one[:100]}>" for one in addresses[:5])
 
 

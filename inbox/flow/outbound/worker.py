@@ -44,7 +44,7 @@ MOST_UNRECORDED: Final = 50
 RENEWED_AT_ONCE: Final = 100
 #: Seconds until an outcome that the database did not accept is written again.
 RETRY_SECONDS: Final = 1.0
-#: Labels of metrics for jobs that were put off; ``policy`` for all others.
+#: Labels of metrics for jobs that were deferred; ``policy`` for all others.
 _REASONS: Final = {CAPACITY: "capacity", CIRCUIT: "circuit", BUSY_DNS: "dns", UNKNOWN_OUTCOME: "unknown_outcome"}
 
 

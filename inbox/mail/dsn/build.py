@@ -220,9 +220,9 @@ def _folded(line: str) -> str:
 def _returned(dsn: Dsn, block: bytes) -> tuple[str, str, bytes]:
     """Type, transfer encoding and octets of the returned message, or of its header section.
 
-    ``message/rfc822`` allows no encoding (RFC 2046 §5.2.1). So a message with 8-bit octets goes as it is only to those
-    who take them, and otherwise, like one with overlong lines or NUL, as ``message/global`` in base64 (RFC 6532 §3.7):
-    a server without 8BITMIME would refuse the notification.
+    ``message/rfc822`` allows no encoding (RFC 2046 §5.2.1). So a message with 8-bit octets is sent unchanged only to
+    servers that accept them, and otherwise, like one with overlong lines or NUL, as ``message/global`` in base64
+    (RFC 6532 §3.7): a server without 8BITMIME would refuse the notification.
     """
     if dsn.returns_all and dsn.original.size <= FULL_OCTETS:
         whole = dsn.original.read(0, dsn.original.size)

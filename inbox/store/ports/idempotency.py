@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 #: The longest key, in octets. Its characters are visible ASCII.
 KEY_OCTETS: Final = 255
-#: Seconds for which a key is remembered after its message is delivered or has failed for good.
+#: Seconds for which a key is remembered after its message is delivered or has failed permanently.
 REMEMBERED_SECONDS: Final = 86_400.0
 
 

@@ -1,4 +1,4 @@
-"""What doctor says about the collector of traces."""
+"""Doctor's check of the collector of traces."""
 
 from __future__ import annotations
 

@@ -376,7 +376,7 @@ async def test_no_field_hides_behind_too_many(here: World, hidden: bytes) -> Non
 
 
 async def test_settings_are_those_of_the_author(here: World) -> None:
-    """Neither the recipient's tenant nor the recipient has a say."""
+    """Neither the recipient's tenant nor the recipient decides."""
     await here.policy("default.yaml", "plugins: {recipients: {}}\n")
     tenants = "accounts: {ann@acme.test: {submission: {hide_client: true, save_sent: true}}}\n"
     await here.policy("tenants/acme.yaml", tenants)
