@@ -5,6 +5,7 @@ different in each, is delivered; another one takes its place. No message may be 
 a worker was killed between the final dot and the record of its outcome; the figures show how many there were.
 
     python -m benchmarks killing
+    BENCH_KILLING_JOBS=5000 BENCH_KILLING_RUNS=10 python -m benchmarks killing
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from tests.support.counting_sink import CountingSink, counting_sink
 from tests.support.queue_processes import Outcome, QueueProcesses
 from tests.support.surreal_server import FOLDER, SurrealServer
 
-JOBS = int(os.environ.get("BENCH_KILLING_JOBS", "5000"))
-RUNS = int(os.environ.get("BENCH_KILLING_RUNS", "10"))
+JOBS = int(os.environ.get("BENCH_KILLING_JOBS", "1000"))
+RUNS = int(os.environ.get("BENCH_KILLING_RUNS", "2"))
 WORKERS = 3
 #: Long enough to read, after a kill, what the killed worker held.
 LEASE = {"SMTP_OUTBOUND_QUEUE_LEASE_SECS": "30"}

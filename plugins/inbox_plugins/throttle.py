@@ -38,10 +38,10 @@ class Limit(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     per: Literal["tenant", "sender", "destination"]
-    messages: int = Field(ge=1, le=100_000_000)
+    messages: int = Field(ge=1, le=100_000_000, examples=[500])
     seconds: int = Field(3600, ge=1, le=2_592_000)
-    destinations: tuple[str, ...] = Field((), max_length=1000)
-    classes: tuple[Literal["transactional", "bulk", "report"], ...] = Field((), max_length=3)
+    destinations: tuple[str, ...] = Field((), max_length=1000, examples=[["example.org"]])
+    classes: tuple[Literal["transactional", "bulk", "report"], ...] = Field((), max_length=3, examples=[["bulk"]])
 
     @field_validator("destinations")
     @classmethod

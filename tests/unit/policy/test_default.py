@@ -20,7 +20,9 @@ def test_it_fits_the_shipped_plugins() -> None:
         "dmarc_reports", "suppression", "authentication_results",
     ]  # fmt: skip
     assert [entry.name for entry in policy.plugins if entry.mode is Mode.OFF] == ["bimi", "clamav"]
-    assert [[entry.name for entry in level] for level in policy.levels(Stage.RCPT)] == [["recipients", "spf"]]
+    assert [[entry.name for entry in level] for level in policy.levels(Stage.RCPT)] == [
+        ["recipients", "spf", "suppression"]
+    ]
     assert policy.thresholds.reject == 15
 
 
