@@ -105,7 +105,6 @@ TOGETHER = {
         "inbox/app/serve/outbound.py",
     ],
     "tests/e2e/test_dev.py": [
-        "inbox/app/serve/dev.py",
         "inbox/app/serve/devclamd.py",
     ],
     "tests/e2e/test_domain_check.py": [

@@ -17,6 +17,7 @@ from inbox.app.serve.devsink import PORT, ROUTE, DevSink
 from inbox.app.serve.server import serve
 from inbox.app.wiring.installation import opened
 from inbox.base.clock import SystemClock
+from inbox.base.errors import ConfigError
 from inbox.identity.passwords import Passwords
 from inbox.server.listener import Endpoint
 from inbox.store.ports import Database
@@ -36,6 +37,8 @@ DEFAULTS: Mapping[str, str] = {
 }
 #: The address of clamd in the sample policy; each demo has a clamd of its own.
 SAMPLE_CLAMD = "tcp://127.0.0.1:3310"
+#: Attempts to find free ports.
+TRIES = 5
 PORTS = (
     "SMTP_TRANSFER_PORT",
     "SMTP_SUBMISSION_PORT",
@@ -52,19 +55,44 @@ async def run_dev(out: TextIO, environ: Mapping[str, str] = os.environ) -> None:
     Raises:
         InboxError: see :func:`inbox.app.serve.server.serve`.
     """
-    config = load(_environment(environ))
+    config, endpoints = _bound(environ)
+    try:
+        await _run(out, config, endpoints)
+    finally:
+        for endpoint in endpoints:
+            endpoint.socket.close()
+
+
+async def _run(out: TextIO, config: Config, endpoints: list[Endpoint]) -> None:
     clamd = DevClamd(config.folders.data_dir / "clamav")
     _put_policies(config.folders.policy_dir, clamd.socket)
     sink = DevSink(config.folders.data_dir / "left", config.folders.policy_dir / "default.yaml", out)
     password = _password(config.folders.data_dir / "dev-password")
     await _make_sample(config, password)
-    endpoints = bind(config, frozenset())
     try:
         notes = {"virus scanner": await clamd.start(), "mail to other servers goes": await sink.start()}
         await serve(config, endpoints, ready=lambda: _print_usage(out, config, endpoints, password, notes))
     finally:
         await sink.stop()
         await clamd.stop()
+
+
+def _bound(environ: Mapping[str, str]) -> tuple[Config, list[Endpoint]]:
+    """The configuration, and its ports. Another program can take a port that was free a moment ago: then others are
+    tried.
+
+    Raises:
+        ConfigError: the configuration is invalid, or a port that the environment names is taken.
+    """
+    tries = 0
+    while True:
+        config = load(_environment(environ))
+        try:
+            return config, bind(config, frozenset())
+        except ConfigError:
+            tries += 1
+            if tries == TRIES:
+                raise
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import ssl
 import stat as stat_module
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -142,10 +145,12 @@ class Certificates:
     def _renew(self) -> None:
         if not self.self_signed or self._still_good():
             return
-        pem = self_signed_pem(self._hostname, datetime.fromtimestamp(self._clock.now(), UTC))
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            _write_private(self.cert_file, pem)
+            with _locked(self.cert_file.with_suffix(".lock")):
+                if not self._still_good():
+                    now = datetime.fromtimestamp(self._clock.now(), UTC)
+                    _write_private(self.cert_file, self_signed_pem(self._hostname, now))
         except OSError as error:
             raise ConfigError(f"INBOX_DATA_DIR: cannot write {self.cert_file}: {_reason(error)}") from error
 
@@ -187,6 +192,17 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     except x509.ExtensionNotFound:
         return ()
     return tuple(san.get_values_for_type(x509.DNSName))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Lets one process at a time create the certificate; two that start together would serve different ones."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write_private(path: Path, content: bytes) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import trustme
 
 from inbox.app.config.settings import Tls
-from inbox.app.serve.tls import LIFETIME, Certificates
+from inbox.app.serve.tls import LIFETIME, Certificates, self_signed_pem
 from inbox.base.errors import ConfigError
 from inbox.plugin.api.testing import FakeClock
 
@@ -65,6 +68,33 @@ def test_a_self_signed_certificate_is_kept_until_it_is_near_its_end(tmp_path: Pa
     assert server.refresh() is True
     assert server.cert_file.read_bytes() != first
     assert server.info().expires_at == clock.now() + LIFETIME.total_seconds()
+
+
+def test_two_processes_that_start_together_serve_the_same_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, loaded = threading.Barrier(2), threading.Event()
+
+    def create_slowly(hostname: str, now: datetime) -> bytes:
+        # Two that create at the same time meet here, and one goes on when the other serves; one alone waits in vain.
+        with contextlib.suppress(threading.BrokenBarrierError):
+            if together.wait(0.5) == 1:
+                loaded.wait(30)
+        return self_signed_pem(hostname, now)
+
+    def start(server: Certificates) -> None:
+        server.context()
+        loaded.set()
+
+    monkeypatch.setattr("inbox.app.serve.tls.self_signed_pem", create_slowly)
+    servers = [Certificates(tls(), tmp_path, "mx.example.org", FakeClock()) for _ in range(2)]
+    threads = [threading.Thread(target=start, args=(server,)) for server in servers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    first, second = (asyncio.run(peer_certificate(server)) for server in servers)
+    assert first == second
 
 
 def test_another_hostname_gets_another_certificate(tmp_path: Path) -> None:
@@ -236,6 +266,6 @@ async def test_a_full_disk_leaves_the_self_signed_certificate_in_use(
         with pytest.raises(ConfigError, match=r"self-signed.pem: No space left on device"):
             server.refresh()
     assert await peer_certificate(server) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["self-signed.pem"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["self-signed.lock", "self-signed.pem"]
     assert server.refresh() is True
     assert await peer_certificate(server) != before
