@@ -197,7 +197,10 @@ def files(names: Sequence[str] = SEARCHED, root: Path = ROOT) -> list[Path]:
     return sorted(
         path
         for path in found
-        if path.suffix in kinds and path.is_file() and not str(path.relative_to(root)).startswith(GENERATED)
+        if path.suffix in kinds
+        and path.is_file()
+        and "node_modules" not in path.parts
+        and not str(path.relative_to(root)).startswith(GENERATED)
     )
 
 

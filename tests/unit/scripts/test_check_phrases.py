@@ -99,3 +99,11 @@ def test_the_program_and_the_pages_are_searched_and_generated_pages_are_not() ->
     names = {str(path.relative_to(check_phrases.ROOT)) for path in files()}
     assert {"inbox/flow/pipeline.py", "docs/architecture.md", "README.md", "policies/default.yaml"} <= names
     assert not any(name.startswith(("docs/reference", "docs/share")) for name in names)
+
+
+def test_packages_of_npm_are_not_searched(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "benchmarks" / "README.md", tmp_path / "benchmarks" / "node_modules" / "tar" / "README.md"
+    for path in (ours, theirs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    assert files(["benchmarks"], tmp_path) == [ours]

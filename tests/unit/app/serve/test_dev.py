@@ -11,6 +11,7 @@ import pytest
 from inbox.app.serve import dev
 from inbox.base.errors import ConfigError
 
+
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The default port of SMTP, which another demo takes after this one found it free."""

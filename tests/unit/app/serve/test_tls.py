@@ -76,7 +76,7 @@ def test_two_processes_that_start_together_serve_the_same_certificate(
     together, loaded = threading.Barrier(2), threading.Event()
 
     def create_slowly(hostname: str, now: datetime) -> bytes:
-        # Two that create at the same time meet here, and one goes on when the other serves; one alone waits in vain.
+        # Two that create at the same time meet here, and one of them goes on when the other serves.
         with contextlib.suppress(threading.BrokenBarrierError):
             if together.wait(0.5) == 1:
                 loaded.wait(30)
