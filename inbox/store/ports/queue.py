@@ -198,10 +198,16 @@ class QueuedJob:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """An attempt about to send the final dot. ``signed``: header fields that it added; empty leaves those kept."""
+    """An attempt about to send the final dot.
+
+    Attributes:
+        signed: header fields that it added; empty leaves those kept.
+        lease: the same write makes the lease end in this many seconds, if it would end earlier; 0 leaves it.
+    """
 
     job: QueuedJob
     signed: bytes = b""
+    lease: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

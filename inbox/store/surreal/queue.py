@@ -36,6 +36,7 @@ from inbox.store.ports.queue import (
 from inbox.store.steps import CLOCK_SET_BACK_SECONDS
 from inbox.store.surreal import rows
 from inbox.store.surreal.entries import DROP_MAILS
+from inbox.store.surreal.exclusion import Exclusion
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.job_changes import JobChanges, end, held_by_worker, id_of, make_due
 from inbox.store.surreal.job_reports import amend_delivery, amending
@@ -116,6 +117,7 @@ class SurrealQueue:
         self._random = random.Random()  # noqa: S311 - the start need not be secret
         #: The tenant whose job was leased last.
         self._after = ""
+        self._exclusion = Exclusion()
 
     async def enqueue(self, tenant: str, email: str, jobs: Sequence[Job]) -> None:
         try:
@@ -177,17 +179,21 @@ class SurrealQueue:
                 if (one := held_by_worker(changes, job)) is not None:
                     changes.set(one, lease_until=until)
 
-        changes = await self._change([id_of(job) for job in bounded(jobs)], extend)
+        # Outcomes of the same jobs would make it start again and again, until the leases have ended.
+        async with self._exclusion.alone():
+            changes = await self._change([id_of(job) for job in bounded(jobs)], extend)
         return {row["job_id"] for row in changes.changed.values()}
 
     async def sending(self, sending: Sequence[Sending]) -> set[str]:
         def note(changes: JobChanges) -> None:
             for each in sending:
                 if (one := held_by_worker(changes, each.job)) is not None:
-                    signed = each.signed or changes.seen[one].get("signed")
-                    changes.set(one, dot_sent_at=changes.now, signed=signed)
+                    row, now = changes.seen[one], changes.now
+                    until = max(row["lease_until"], now + min(each.lease, LONGEST_LEASE) if each.lease else 0.0)
+                    changes.set(one, dot_sent_at=now, signed=each.signed or row.get("signed"), lease_until=until)
 
-        changes = await self._change([id_of(each.job) for each in bounded(sending)], note)
+        async with self._exclusion.together():
+            changes = await self._change([id_of(each.job) for each in bounded(sending)], note)
         return {row["job_id"] for row in changes.changed.values()}
 
     async def finish(self, finished: Sequence[Finished]) -> set[str]:
@@ -201,7 +207,8 @@ class SurrealQueue:
                     held.add(each.job.job.id)
                     end(changes, one, each)
 
-        await self._change([id_of(each.job) for each in bounded(finished)], work)
+        async with self._exclusion.together():
+            await self._change([id_of(each.job) for each in bounded(finished)], work)
         return held
 
     async def release_expired(self) -> int:
