@@ -298,7 +298,7 @@ async def test_the_record_of_a_dot_extends_the_lease(acme: Home, clock: FakeCloc
 async def test_a_lease_that_ended_is_extended_by_the_dot_or_lost(
     acme: Home, clock: FakeClock, job: Callable[..., Job]
 ) -> None:
-    """Its worker and another one that claims: one of them gets the job, whoever writes first."""
+    """Its worker and another one that claims: the one that writes first gets the job."""
     await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
     leased = await only(acme.db.queue, seconds=30.0)
     await jump(acme.db, clock, 31.0)

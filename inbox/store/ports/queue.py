@@ -327,12 +327,10 @@ class Queue(Protocol):
         the last job of the previous page."""
 
     async def pending(self, tenant: str, most: int) -> int:
-        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. SQLite reads its counters,
-        SurrealDB at most ``most`` jobs."""
+        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. Reads counters, not jobs."""
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        """Counts jobs by tenant, domain and class. SQLite keeps counters, so a long queue takes no longer; SurrealDB
-        reads all jobs."""
+        """Counts jobs by tenant, domain and class. Reads counters, so a long queue takes no longer."""
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
         """Holds these jobs (at most ``MOST_JOBS``): no worker leases them until they are released; an attempt in
