@@ -112,7 +112,7 @@ async def test_a_claim_reads_no_more_from_a_large_queue(
     assert 0 < large <= 1.5 * small, f"{small} from {SMALL} jobs, {large} from {LARGE + SMALL}"
 
 
-#: What operators, metrics and quotas call.
+#: The calls of operators, metrics and quotas.
 QUESTIONS: dict[str, Callable[[Queue, str], Awaitable[object]]] = {
     "count of all tenants": lambda queue, _: queue.count(None),
     "count of a tenant": lambda queue, tenant: queue.count(tenant),

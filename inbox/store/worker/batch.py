@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from inbox.base.errors import InboxError, StoreUnavailable
 from inbox.mail.content import Content, MemoryContent
 from inbox.store.blobs.files import Files, Piece
@@ -72,6 +74,13 @@ class BatchWriter:
         if self._files is not None:
             self._files.remember_root()
         self._committer: Committer | None = None
+
+    def writes_to(self, stores: Connect) -> bool:
+        """Whether it writes to these stores: the same files, and a blob store that has the named identity by now."""
+        if self._files is None or msgspec.structs.replace(stores, store=self._stores.store) != self._stores:
+            return False
+        self._files.remember_root()
+        return self._files.identity == stores.store
 
     def write(self, requests: Sequence[Request]) -> list[Response]:
         """Writes all blobs first, then all rows in one transaction; returns the durable outcome of each request."""

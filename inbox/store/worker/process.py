@@ -29,9 +29,13 @@ class Worker:
             raise StoreUnavailable(
                 f"the worker process has another version of inbox: restart inbox ({error})"
             ) from error
-        if stores not in self._writers:
-            self._writers[stores] = BatchWriter(stores)
-        return self._writers[stores]
+        writer = self._writers.get(stores)
+        if writer is None:
+            # Of a new installation, the first server connects before the blob store has its identity, and the others
+            # later. Two writers would commit half as much at once, and invalidate each other's cache with each commit.
+            same = (each for each in self._writers.values() if each.writes_to(stores))
+            writer = self._writers[stores] = next(same, None) or BatchWriter(stores)
+        return writer
 
     def respond(self, requests: Sequence[tuple[BatchWriter, bytes]]) -> list[bytes]:
         """Returns one response to each request."""
@@ -51,7 +55,7 @@ class Worker:
 
     def close(self) -> None:
         """Closes the databases."""
-        for writer in self._writers.values():
+        for writer in set(self._writers.values()):
             writer.close()
 
 

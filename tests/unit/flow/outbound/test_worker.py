@@ -51,6 +51,7 @@ async def test_the_worker_delivers_what_is_due() -> None:
     assert len(world.attempts.dots) == 250
 
 
+@pytest.mark.slow
 async def test_a_busy_destination_is_not_claimed_faster_than_it_takes_mail() -> None:
     world = OutboundWorld()
     for number in range(3000):
@@ -113,6 +114,7 @@ async def test_an_idle_worker_only_polls() -> None:
         assert world.queue.transactions == {"lease": 1, "sending": 0, "finish": 0, "renew": 0}
 
 
+@pytest.mark.slow
 async def test_memory_does_not_grow_with_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
     world = OutboundWorld(_never, outbound={"connections": 1000})
@@ -130,6 +132,7 @@ async def test_memory_does_not_grow_with_the_queue(monkeypatch: pytest.MonkeyPat
     await task
 
 
+@pytest.mark.slow
 async def test_jobs_for_a_dead_destination_do_not_slow_down_a_live_one() -> None:
     """Trap 15: the dead hosts' time-outs last for ever here; the live ones must go on."""
 

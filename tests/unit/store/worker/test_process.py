@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from inbox.base.errors import StoreUnavailable
+from inbox.store.blobs.keys import IDENTITY
 from inbox.store.worker.process import Worker
 from inbox.store.worker.protocol import (
     BlobRequest,
@@ -113,6 +114,18 @@ def test_a_new_process_that_sees_another_store_writes_nothing(root: Path, there:
     (root / "installation.json").write_bytes(b"one")
     assert decode_response(worker.respond([(writer, request)])[0]) == BlobResponse()
     assert (root / "1").read_bytes() == b"x"
+
+
+def test_servers_that_connect_before_and_after_the_store_has_its_identity_share_a_writer(root: Path) -> None:
+    """Two writers would commit the mail of a new installation in two halves."""
+    worker = Worker()
+    first = worker.connect(encode(Connect(blobs=str(root))))
+    (root / IDENTITY).write_bytes(b"this store")
+    assert worker.connect(encode(Connect(blobs=str(root), store=b"this store"))) is first
+    assert worker.connect(encode(Connect(blobs=str(root), store=b"this store"))) is first
+    assert worker.connect(encode(Connect(blobs=str(root), store=b"another store"))) is not first
+    assert worker.connect(encode(Connect(database=str(root / "x"), blobs=str(root), store=b"this store"))) is not first
+    worker.close()
 
 
 def test_a_connection_of_another_version_is_refused() -> None:
