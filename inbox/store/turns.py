@@ -101,7 +101,7 @@ def choose(
 
 def last_tenant(chosen: Sequence[Turn], after: str) -> str:
     """Returns the tenant after which the next call continues: the last one, in the order that begins after ``after``
-    and goes on with the first tenant."""
+    and continues with the first tenant."""
     tenants = {turn.tenant for turn in chosen}
     return max({tenant for tenant in tenants if tenant <= after} or tenants)
 

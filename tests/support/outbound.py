@@ -64,7 +64,7 @@ class FakeQueue:
         self.finished: list[Finished] = []
         self.transactions: dict[str, int] = {"lease": 0, "sending": 0, "finish": 0, "renew": 0}
         self.away = False
-        #: What the last lease avoided.
+        #: The destinations that the last lease avoided.
         self.avoided: Set[Lane] = frozenset()
 
     def add(self, *jobs: QueuedJob) -> None:
