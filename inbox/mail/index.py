@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from inbox.base.limits import REFERENCES, TEXT_LINE_OCTETS
+from inbox.base.limits import HEADER_FIELDS, REFERENCES, TEXT_LINE_OCTETS
 from inbox.mail.addresslist import ListedAddress, addr_spec, display
 from inbox.mail.content import Content
 from inbox.mail.dates import parse_date
 from inbox.mail.encoded import decode_value
+from inbox.mail.fields import split_fields
+from inbox.mail.headers import header_block
 from inbox.mail.imapview import Addresses, envelope, structures
 from inbox.mail.mime import scan
 from inbox.mail.sections import pack
@@ -83,6 +85,12 @@ def index(content: Content) -> MessageIndex:
         sections=pack(root),
         header_block=buffer[: root.body],
     )
+
+
+def message_id_of(content: Content) -> str | None:
+    """``message_id`` of :func:`index`, without the rest of the index."""
+    fields = split_fields(header_block(content)[0], HEADER_FIELDS)
+    return _message_id(next((value for name, value in fields if name == b"message-id"), None))
 
 
 def _message_id(value: bytes | None) -> str | None:

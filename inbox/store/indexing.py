@@ -6,7 +6,7 @@ from typing import Final
 
 from inbox.mail.content import Content, sha256
 from inbox.mail.headers import header_block
-from inbox.mail.index import index
+from inbox.mail.index import index, message_id_of
 from inbox.store.ports.ingest import AcceptedMessage, IndexedMessage
 from inbox.store.ports.messages import EmailRecord
 
@@ -67,3 +67,32 @@ def index_message(message: AcceptedMessage) -> IndexedMessage:
     # Without a Message-ID two equal messages may be distinct: a duplicate is better than a lost message.
     recognise = message.recognise and found.message_id is not None
     return IndexedMessage(email, message.copies, recognise, message.jobs, message.lease, message.event)
+
+
+def is_only_queued(message: AcceptedMessage) -> bool:
+    """Whether no mailbox gets the message, so that nothing reads its index."""
+    return not message.copies and message.event is None
+
+
+def queued_message(message: AcceptedMessage) -> IndexedMessage:
+    """Like :func:`index_message` for a message that is only queued: the record has what identifies the message.
+
+    The database completes the record (:attr:`EmailRecord.envelope` is empty until then) if a mailbox gets the same
+    message while it is queued.
+    """
+    content_hash = sha256(message.content)
+    email = EmailRecord(
+        id=message.id,
+        tenant=message.tenant,
+        message_id=message_id_of(message.content),
+        content_hash=content_hash,
+        size=message.content.size,
+        blob_path=message.blob_path,
+        blob_sha=content_hash,
+        internal_date=message.internal_date,
+        created_at=message.created_at,
+        spf=message.spf,
+        dkim=message.dkim,
+        dmarc=message.dmarc,
+    )
+    return IndexedMessage(email, (), False, message.jobs, message.lease)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from inbox.mail.index import MessageIndex
 from inbox.mail.tenancy import Account, DomainOverrides, HostedDomain, Mailbox, Tenant
 from inbox.store.packing import pack, readable
 from inbox.store.ports.decisions import AlreadyFiled, DecisionRecord
@@ -134,6 +135,14 @@ def email_to_row(email: EmailRecord) -> list[Any]:
     return row
 
 
+def complete_email(connection: sqlite3.Connection, known: str, email: EmailRecord) -> None:
+    """Adds the index to the record ``known`` of the same message, if it has none because the message was only queued;
+    the caller holds the transaction."""
+    row = email_to_row(email)
+    values = [row[place] for place in _INDEX_PLACES]
+    connection.execute(f"UPDATE email SET {_INDEX_MARKS} WHERE id = ? AND envelope = x''", (*values, known))
+
+
 def row_to_email(row: Sequence[Any]) -> EmailRecord:
     values = list(row)
     for index in _LIST_PLACES:
@@ -146,6 +155,10 @@ _email_values: Final = attrgetter(*_EMAIL_FIELDS)
 _LIST_PLACES: Final = tuple(index for index, name in enumerate(_EMAIL_FIELDS) if name in _LISTS)
 _STRANGERS_PLACES: Final = tuple(_EMAIL_FIELDS.index(name) for name in _STRANGERS)
 _MESSAGE_ID_PLACE: Final = _EMAIL_FIELDS.index("message_id")
+#: What is read from the content of a message; the rest of a record does not depend on it, or is compared.
+_INDEX: Final = tuple(field.name for field in fields(MessageIndex) if field.name != "message_id")
+_INDEX_PLACES: Final = tuple(_EMAIL_FIELDS.index(name) for name in _INDEX)
+_INDEX_MARKS: Final = ", ".join(f"{_COLUMN_NAMES.get(name, name)} = ?" for name in _INDEX)
 
 
 def entry(row: Sequence[Any]) -> Entry:

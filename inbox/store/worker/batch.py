@@ -18,7 +18,7 @@ from inbox.mail.content import Content, MemoryContent
 from inbox.store.blobs.files import Files, Piece
 from inbox.store.blobs.keys import components
 from inbox.store.blobs.syncing import Together
-from inbox.store.indexing import index_message
+from inbox.store.indexing import index_message, is_only_queued, queued_message
 from inbox.store.packing import pack
 from inbox.store.ports.ingest import AcceptedMessage, Indexed
 from inbox.store.ports.messages import Placed
@@ -159,7 +159,12 @@ def _index_all(batch: Sequence[_Pending]) -> None:
                 case WriteRequest(indexed):
                     pending.indexed = indexed
                 case IngestRequest(accepted) if pending.error is None:
-                    messages = tuple([index_message(message) for message in accepted.messages])
+                    messages = tuple(
+                        [
+                            queued_message(message) if is_only_queued(message) else index_message(message)
+                            for message in accepted.messages
+                        ]
+                    )
                     pending.indexed = Indexed(messages, accepted.decisions, accepted.key)
             if pending.indexed is not None:
                 pending.bodies = [pack(decision.body) for decision in pending.indexed.decisions]

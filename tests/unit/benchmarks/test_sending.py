@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from benchmarks import submitting
 from benchmarks.senders import SELECTOR, SIGNED, Sender
 from benchmarks.sending import SHAPES, Run, Side, contends, made_keys, results, settings, steadiness, verify
 from benchmarks.sink import COUNTS, SAMPLE, Sink, sink
-from benchmarks.submitting import LATER_EVERY, OCTETS, message, recipient
+from benchmarks.submitting import LATER_EVERY, OCTETS, Submission, message, recipient
 from benchmarks.support import Failed, free_port, until
 from tests.support.rsa_keys import rsa_key
 
@@ -95,6 +97,49 @@ def test_a_rate_that_falls_with_the_backlog_misses_the_target() -> None:
     small, large = BACKLOGS
     assert steadiness({small: 280, large: 12}).met is False
     assert steadiness({small: 280, large: 270}).met is True
+
+
+def test_the_client_submits_after_it_reported_its_logins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So the CPU time of a run does not contain that of the logins, which hash passwords."""
+    steps: list[str] = []
+
+    class Session:
+        def __init__(self, _what: Submission) -> None:
+            steps.append("login")
+
+        def send(self, _numbers: range) -> None:
+            steps.append("send")
+
+        def quit(self) -> None:
+            steps.append("quit")
+
+    class Asked:
+        def readline(self) -> str:
+            steps.append(capsys.readouterr().out)
+            return "\n"
+
+    monkeypatch.setattr(submitting, "Session", Session)
+    monkeypatch.setattr(sys, "stdin", Asked())
+    submitting._main(["25", "ann@ours.test", "secret", "ann@ours.test", "remote.test", "2", "2", "0"])
+    assert steps == ["login", "login", submitting.READY, "send", "send", "quit", "quit"]
+
+
+def test_the_caller_learns_of_the_logins_before_the_client_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "benchmarks" / "submitting.py"
+    script.parent.mkdir()
+    script.write_text("print('ready', flush=True)\nassert input() == ''\nprint(open('logged in').read(), 2.5)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    what = Submission(25, "ann@ours.test", "secret", "ann@ours.test", "remote.test", 1)
+
+    def logged_in() -> None:
+        Path("logged in").write_text("1.5")
+
+    assert submitting.submit(what, logged_in) == (1.5, 2.5)
 
 
 @pytest.mark.real

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import pytest
+
 from inbox.base.limits import REFERENCES
 from inbox.mail.content import MemoryContent
-from inbox.mail.index import MessageIndex, index
+from inbox.mail.index import MessageIndex, index, message_id_of
 
 
 def of(data: bytes) -> MessageIndex:
@@ -63,3 +65,22 @@ def test_texts_are_bounded_and_free_of_nul() -> None:
         value = getattr(found, field.name)
         texts = value if isinstance(value, tuple) else (value,)
         assert not any(isinstance(text, str) and "\0" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\r\nMessage-ID: <body@x>\r\n",
+        b"Subject: x\r\n\r\nhello",
+        b"MESSAGE-ID :\r\n <1@x>\r\n\r\n",
+        b"Message-ID: <1@x>\nMessage-ID: <2@x>\n\n",
+        b"Message-ID: =?utf-8?q?=3C1=40x=3E?= \t(odd)\r\n\r\n",
+        b"no field\r\nMessage-ID: <1@x>",
+        b"Message-ID: \0\xff" + b"y" * 5000 + b"\r\n\r\n",
+        b"A: b\r\n" * 20_000 + b"Message-ID: <1@x>\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_the_message_id_alone_is_that_of_the_index(data: bytes) -> None:
+    """The database recognises a message by it, however it was read."""
+    assert message_id_of(MemoryContent(data)) == of(data).message_id

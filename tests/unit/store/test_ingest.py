@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from inbox.plugin.api.testing import FakeClock
 from inbox.store.blobs.local import LocalBlobs
 from inbox.store.ports.decisions import DecisionRecord
 from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy
-from inbox.store.ports.messages import Placed, StoredMessage
+from inbox.store.ports.messages import EmailRecord, Placed, StoredMessage
 from inbox.store.ports.queue import Job, JobRecipient
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.worker.protocol import WORKER_OCTETS
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 R = TypeVar("R")
 DATE = 1_750_000_000.0
+EMAIL_FIELDS = [field.name for field in fields(EmailRecord)]
 MAIL = (
     b"From: Ann <ann@example.org>\r\nTo: bob@acme.test, Eve <eve@acme.test>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
     b"Message-ID: <1@example.org>\r\nReferences: <a@b> <c@d>\r\nDate: Fri, 21 Nov 1997 09:55:06 -0600\r\n"
@@ -206,11 +207,43 @@ async def test_a_process_that_was_killed_loses_nothing_that_was_acknowledged(tmp
     await place.database.close()
 
 
-async def test_jobs_are_queued_with_their_message(place: Place, acme: Home) -> None:
+def queued_only(place: Place, acme: Home) -> AcceptedMessage:
     now = place.clock.now()
     job = Job(IDS.new(), "ann@acme.test", (JobRecipient("bob@example.org", ("NEVER",)),), "example.org", now, now + 60)
-    sent = AcceptedMessage(IDS.new(), acme.tenant, MemoryContent(MAIL), (), DATE, DATE, jobs=(job,))
+    return AcceptedMessage(
+        IDS.new(), acme.tenant, MemoryContent(MAIL), (), DATE, DATE, "pass", "fail", recognise=False, jobs=(job,)
+    )
+
+
+async def test_a_mailbox_gets_the_whole_record_of_a_message_that_was_only_queued(place: Place, acme: Home) -> None:
+    """Nobody reads the index of a message in the queue, so the worker process leaves it out. A mail program may append
+    the mail that it submitted to its Sent mailbox."""
+    sent = queued_only(place, acme)
+    await place.file([sent], [])
+    await place.file([message(acme)], [])
+    await place.file([message(acme, content=MAIL.replace(b"%PDF", b"%PDG"))], [])
+    same, other = await place.fetch(acme, acme.inbox)
+    assert (same.email.id, same.email.blob_path) == (sent.id, sent.blob_path)
+    assert same.email.envelope
+    differ = {name for name in EMAIL_FIELDS if getattr(same.email, name) != getattr(other.email, name)}
+    assert differ == {"id", "content_hash", "blob_path", "blob_sha"}
+
+
+async def test_a_job_for_a_message_in_a_mailbox_leaves_its_record_whole(place: Place, acme: Home) -> None:
+    await place.file([message(acme)], [])
+    (before,) = await place.fetch(acme, acme.inbox)
+    await place.file([queued_only(place, acme)], [])
+    (after,) = await place.fetch(acme, acme.inbox)
+    assert (after.email, bool(after.email.envelope)) == (before.email, True)
+
+
+async def test_jobs_are_queued_with_their_message(place: Place, acme: Home) -> None:
+    sent = queued_only(place, acme)
     assert await place.file([sent], []) == [[]]
     (queued,) = await place.database.queue.jobs(acme.tenant)
-    assert (queued.job, queued.email, queued.blob_path) == (job, sent.id, f"msg/{acme.tenant}/queue/{sent.id}.eml")
+    assert (queued.job, queued.email, queued.blob_path) == (
+        sent.jobs[0],
+        sent.id,
+        f"msg/{acme.tenant}/queue/{sent.id}.eml",
+    )
     assert (await place.blobs.get(queued.blob_path)).size == len(MAIL)

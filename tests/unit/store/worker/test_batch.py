@@ -11,6 +11,7 @@ import pytest
 from inbox.mail.content import MemoryContent
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports.ingest import Accepted, AcceptedMessage, Copy, Indexed
+from inbox.store.ports.queue import Job, JobRecipient
 from inbox.store.sqlite.database import SqliteDatabase
 from inbox.store.worker import batch
 from inbox.store.worker.batch import BatchWriter
@@ -225,3 +226,18 @@ async def test_a_message_that_cannot_be_indexed_leaves_no_blob(
     assert bad == ErrorResponse("", "ValueError: odd")
     assert isinstance(good, PlacedResponse)
     assert [path.name for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == ["good.eml"]
+
+
+async def test_a_message_that_is_only_queued_is_not_indexed(
+    database: SqliteDatabase, acme: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing reads the index, which costs as much as all of the message's rows."""
+    monkeypatch.setattr(batch, "index_message", lambda _message: pytest.fail("indexed"))
+    job = Job(IDS.new(), "ann@acme.test", (JobRecipient("bob@example.org"),), "example.org", 0.0, 60.0)
+    sent = msgspec.structs.replace(mail(acme, acme.inbox, name="sent").accepted.messages[0], copies=(), jobs=(job,))
+    writer = opened(database, tmp_path / "blobs")
+    (answer,) = writer.write([IngestRequest(Accepted((sent,)))])
+    writer.close()
+    assert answer == PlacedResponse([[]])
+    (queued,) = await database.queue.jobs(acme.tenant)
+    assert (queued.email, queued.blob_path) == ("sent", sent.blob_path)
