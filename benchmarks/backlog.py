@@ -19,7 +19,7 @@ from contextlib import ExitStack, closing
 from benchmarks.claiming import add_jobs
 from benchmarks.delivery import folder_for
 from benchmarks.memory import high_water
-from benchmarks.support import Result, Skipped, cpu_seconds, descendants, free_port, machine, until
+from benchmarks.support import Result, Skipped, cpu_seconds, descendants, free_port, machine, median_ratio, until
 from inbox.app.wiring.installation import Installation
 from inbox.mail.content import MemoryContent
 from inbox.store.ports.ingest import Indexed, IndexedMessage
@@ -30,7 +30,7 @@ from tests.support.store import IDS, email
 from tests.support.surreal_server import FOLDER, SurrealServer
 
 JOBS = int(os.environ.get("BENCH_BACKLOG_JOBS", "100000"))
-LIVE = int(os.environ.get("BENCH_BACKLOG_LIVE", "2000"))
+LIVE = int(os.environ.get("BENCH_BACKLOG_LIVE", "5000"))
 DATABASES = os.environ.get("BENCH_BACKLOG_DATABASE", "sqlite surreal").split()
 IDLE_SECONDS = float(os.environ.get("BENCH_BACKLOG_IDLE", "60"))
 ROUNDS = 3
@@ -150,7 +150,7 @@ def _database(name: str, of_empty: Mapping[str, str], of_full: Mapping[str, str]
                     f"VmHWM {side.memory[-1] / 1e6:.0f} MB",
                     flush=True,
                 )
-    ratio = statistics.median(full.rates) / statistics.median(empty.rates)
+    ratio = median_ratio(full.rates, empty.rates)
     grown = (max(full.memory) - max(empty.memory)) / 1e6
     return [
         Result(f"CPU of an idle worker, {name}", f"{idle:.2f} %", target=f"< {IDLE_PERCENT:g} %",
