@@ -215,7 +215,7 @@ class JobDelivery:
         return delivery, await self._send_elsewhere(held, mail, chosen, outbound)
 
     def _limits(self, key: str, outbound: OutboundPolicy) -> Limits:
-        """Of the jobs under way: those that use a connection, and those that are prepared for healthy hosts."""
+        """Limits of the jobs under way: those that use a connection, and those that are prepared for healthy hosts."""
         ahead = outbound.connections if self._transmission.slots.is_healthy(key) else 0
         return Limits(outbound.connections + ahead, outbound.rate, outbound.rate_seconds)
 
@@ -272,7 +272,7 @@ class JobDelivery:
             reply = HostReply(verdict.code, verdict.enhanced, verdict.text, "policy")
             return delivery, None, None, without_attempt(reply, len(tried))
         if isinstance(verdict, Defer) and any(each.entry.name == outcome.decided_by for each in outcome.failures):
-            # Not a rule that throttles, but a plugin that failed: this counts as an attempt.
+            # A plugin failed, no rule throttles: this counts as an attempt.
             reply = HostReply(verdict.code, verdict.enhanced, verdict.text, "policy")
             return delivery, None, None, without_attempt(reply, len(tried))
         if isinstance(verdict, Defer):
