@@ -92,7 +92,7 @@ def _queued(row: Sequence[Any]) -> QueuedJob:
     tenant, email, states, status, attempts, at, error, history, *rest = values[len(_JOB) :]
     return QueuedJob(
         job, tenant, email, blob_path, unpacked_states(states, len(recipients)), status, attempts, at, error,
-        unpacked_history(history), *rest, size=size,
+        unpacked_history(history), *rest, size,
     )  # fmt: skip
 
 
