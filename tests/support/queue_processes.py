@@ -48,7 +48,7 @@ QUICK = {
     "SMTP_OUTBOUND_RETRY_BASE_DELAY_SECS": "1",
 }
 DAY = 86_400.0
-#: What all jobs send.
+#: The message of all jobs.
 MESSAGE = b"Subject: x\r\n\r\nbody\r\n"
 #: Messages of one transaction; each has one job.
 BATCH = 100

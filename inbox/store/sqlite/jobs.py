@@ -89,10 +89,10 @@ def _queued(row: Sequence[Any]) -> QueuedJob:
     for flag in _FLAGS:
         values[flag] = bool(values[flag])
     job = Job(*values[: len(_JOB)])
-    tenant, email, states, status, attempts, at, error, history, *rest = values[len(_JOB) :]
+    tenant, email, states, status, attempts, at, error, history, *rest = (*values[len(_JOB) :], size)
     return QueuedJob(
         job, tenant, email, blob_path, unpacked_states(states, len(recipients)), status, attempts, at, error,
-        unpacked_history(history), *rest, size,
+        unpacked_history(history), *rest,
     )  # fmt: skip
 
 
