@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, Generic, Literal, TypeVar
 
 from inbox.base.errors import InboxError, StorageFull, StoreError, StoreUnavailable
@@ -255,10 +255,10 @@ class Committer:
         idempotent.
         """
         assert self._turn is not None, "work comes after open()"
-        asked = time.monotonic()
+        asked = monotonic()
         try:
             with self._turn:
-                self._wait_at_most(time.monotonic() - asked)
+                self._wait_at_most(monotonic() - asked)
                 self._commit(batch)
             self._is_locked = False
         except Exception as error:  # noqa: BLE001  # every caller gets the error, whatever it is

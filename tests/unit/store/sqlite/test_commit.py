@@ -249,5 +249,5 @@ def test_only_the_first_write_waits_long_for_another_program(
 def test_the_wait_for_a_turn_counts(committer: Committer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process before this one waited for the lock of another program."""
     times = iter([0.0, 2.0, 2.0, 2.5])
-    monkeypatch.setattr(commit.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr("inbox.store.sqlite.commit.monotonic", lambda: next(times))
     assert [patience(committer), patience(committer)] == [1000, 10_000]
