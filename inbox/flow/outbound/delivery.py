@@ -39,7 +39,7 @@ from inbox.flow.outbound.results import (
 from inbox.flow.outbound.senders import Sender, Senders, delivery_of
 from inbox.flow.outbound.transmission import Held, Transmission
 from inbox.flow.outbound.ways import circuit_of, hosts_of, way_of, way_via
-from inbox.mail.content import PrefixedContent
+from inbox.mail.content import Content, PrefixedContent
 from inbox.plugin.api.context import Delivery
 from inbox.plugin.api.services import Log
 from inbox.policy.outbound import OutboundPolicy
@@ -261,7 +261,7 @@ class JobDelivery:
     ) -> tuple[Delivery, Outgoing | None, Way | None, Attempted | _Postponed | None]:
         """Runs the ``deliver`` hooks. Returns the mail, and another way if a hook chose one; or a refusal."""
         queued = held.queued
-        stored = held.content if held.content is not None else await self._contents.get(queued.blob_path)
+        stored = held.content if held.content is not None else await self._stored(queued)
         prepended = queued.job.prepended
         content = PrefixedContent(prepended, stored) if prepended else stored
         mx = () if way.hosts is None else way.hosts.names
@@ -289,6 +289,20 @@ class JobDelivery:
         if mode != "never":
             convert = partial(encoded, self._judge, sender.policy, delivery, content, even_signed=mode == "always")
         return delivery, outgoing(queued, tried, content, held.signed, sender.reverse_path, convert), chosen, None
+
+    async def _stored(self, queued: QueuedJob) -> Content:
+        """Reads the message.
+
+        Raises:
+            StoreError: it cannot be read, or its blob was cut or overwritten: a part of a message is never sent.
+        """
+        stored = await self._contents.get(queued.blob_path)
+        if queued.size and stored.size != queued.size:
+            raise StoreError(
+                f"the blob {queued.blob_path} has {stored.size} octets instead of {queued.size}: restore it from a "
+                "backup, or drop the job"
+            )
+        return stored
 
     # --- consequences ---
 
