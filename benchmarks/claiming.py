@@ -14,13 +14,14 @@ import asyncio
 import os
 import statistics
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.delivery import folder_for
 from benchmarks.support import Result, Skipped, machine
 from inbox.store.ports import Database
-from inbox.store.ports.queue import Job, JobRecipient
+from inbox.store.ports.queue import Job, JobRecipient, Queue
 from tests.support.chaos import database_of
 from tests.support.store import IDS, home
 from tests.support.surreal_server import FOLDER, SurrealServer
@@ -85,14 +86,20 @@ async def _compared(kind: str, name: str, places: list[str]) -> list[Result]:
 
 async def _fill(database: Database, size: int) -> None:
     tenant = await home(database)
-    mail, now = (await tenant.deliver()).email, time.time()
+    mail = (await tenant.deliver()).email
+    await add_jobs(database.queue, tenant.tenant, mail, size, lambda number: f"d{number % 50}.test")
+
+
+async def add_jobs(queue: Queue, tenant: str, mail: str, size: int, domain: Callable[[int], str]) -> None:
+    """Adds jobs of one message. ``domain`` gives the destination of each, by number."""
+    now = time.time()
     for begin in range(0, size, BATCH):
+        numbers = range(begin, min(begin + BATCH, size))
         jobs = [
-            Job(IDS.new(), "ann@acme.test", (JobRecipient(f"{begin + number}@x.test"),), f"d{number % 50}.test", now,
-                now + DAY)
-            for number in range(min(BATCH, size - begin))
-        ]  # fmt: skip
-        await database.queue.enqueue(tenant.tenant, mail, jobs)
+            Job(IDS.new(), "ann@acme.test", (JobRecipient(f"{each}@{domain(each)}"),), domain(each), now, now + DAY)
+            for each in numbers
+        ]
+        await queue.enqueue(tenant, mail, jobs)
 
 
 def _memory_mb() -> float:

@@ -126,6 +126,7 @@ def test_the_changelog_has_each_heading_once_and_no_entry_twice() -> None:
         assert re.findall(r"^(?!#).*\n\n- .*", release, re.MULTILINE) == []
 
 
+@pytest.mark.slow
 def test_the_events_that_the_page_about_operations_explains_are_logged() -> None:
     table = PAGES["operations.md"].read_text().partition("| `event` | meaning |\n|---|---|\n")[2].partition("\n\n")[0]
     named = [name for line in table.splitlines() for name in re.findall(r"`([\w.*]+)`", line.split("|")[1])]

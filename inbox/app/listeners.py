@@ -30,7 +30,7 @@ from inbox.server.smtp.server import SmtpServer
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class ListenerInputs:
     """The inputs of listeners.
 
     Attributes:
@@ -62,40 +62,40 @@ class Kind:
 
     name: str
     ports: tuple[Port, ...]
-    make: Callable[[Ground], Listener]
+    make: Callable[[ListenerInputs], Listener]
 
 
 # -- creation of the servers
 
 
-def _smtp(service: Service, ground: Ground) -> Listener:
+def _smtp(service: Service, inputs: ListenerInputs) -> Listener:
     def settings() -> SmtpConfig:
-        config = ground.installation.config
+        config = inputs.installation.config
         return SmtpConfig(
             hostname=config.server.hostname,
             spool_directory=config.spool_dir,
             max_message_octets=config.smtp.max_message_bytes,
             max_recipients=config.smtp.inbound_max_rcpt_to,
             max_connections=config.server.max_connections,
-            proxy_networks=ground.parts.live.current.server.proxy_networks,
-            tls=ground.certificates.context(),
+            proxy_networks=inputs.parts.live.current.server.proxy_networks,
+            tls=inputs.certificates.context(),
         )
 
-    installation = ground.installation
+    installation = inputs.installation
     return SmtpServer(
         settings,
-        ground.parts.pipeline,
+        inputs.parts.pipeline,
         installation.clock,
         installation.ids,
-        ground.log("smtp"),
-        ground.turns,
+        inputs.log("smtp"),
+        inputs.turns,
         service,
     )
 
 
-def _submission(ground: Ground) -> Listener:
+def _submission(inputs: ListenerInputs) -> Listener:
     def settings() -> SmtpConfig:
-        config, policy = ground.installation.config, ground.parts.live.current.server
+        config, policy = inputs.installation.config, inputs.parts.live.current.server
         return SmtpConfig(
             hostname=config.server.hostname,
             spool_directory=config.spool_dir,
@@ -103,46 +103,46 @@ def _submission(ground: Ground) -> Listener:
             max_recipients=config.smtp.inbound_max_rcpt_to,
             max_connections=config.server.max_connections,
             proxy_networks=policy.proxy_networks,
-            tls=ground.certificates.context(),
+            tls=inputs.certificates.context(),
             login_without_tls=policy.submission.login_without_tls,
             hold_seconds=policy.submission.hold_days * 86_400,
         )
 
-    installation = ground.installation
+    installation = inputs.installation
     return SmtpServer(
         settings,
-        ground.parts.submission,
+        inputs.parts.submission,
         installation.clock,
         installation.ids,
-        ground.log("submission"),
-        ground.turns,
+        inputs.log("submission"),
+        inputs.turns,
         SUBMISSION,
-        ground.parts.login,
+        inputs.parts.login,
         Dismissal(installation.database.hosting, installation.database.credentials).ended,
     )
 
 
-def _imap(ground: Ground) -> Listener:
-    installation, config = ground.installation, ground.installation.config
+def _imap(inputs: ListenerInputs) -> Listener:
+    installation, config = inputs.installation, inputs.installation.config
     settings = ImapConfig(
         hostname=config.server.hostname,
         spool_dir=config.spool_dir,
-        tls=ground.certificates.context(),
+        tls=inputs.certificates.context(),
         max_message_octets=config.smtp.max_message_bytes,
         # SMTP comes first: IMAP clients that are refused try again and lose nothing. Half of the rest is reserved for
         # connections during their TLS handshake.
-        max_connections=min(IMAP_CONNECTIONS, max(1, (ground.descriptors - config.server.max_connections) // 2)),
+        max_connections=min(IMAP_CONNECTIONS, max(1, (inputs.descriptors - config.server.max_connections) // 2)),
     )
     return ImapServer(
         settings,
-        ground.parts.names,
-        ground.parts.messages,
-        ground.parts.login,
+        inputs.parts.names,
+        inputs.parts.messages,
+        inputs.parts.login,
         Dismissal(installation.database.hosting, installation.database.credentials).ended,
-        ground.log("imap"),
+        inputs.log("imap"),
         clock=installation.clock,
         ids=installation.ids,
-        turns=ground.turns,
+        turns=inputs.turns,
     )
 
 
@@ -169,7 +169,7 @@ LISTENERS: Final = (
 _PORTS: Final = {port.name: port for kind in LISTENERS for port in kind.ports}
 
 
-def make(ground: Ground, endpoints: Sequence[Endpoint]) -> list[tuple[Listener, list[Endpoint]]]:
+def make(inputs: ListenerInputs, endpoints: Sequence[Endpoint]) -> list[tuple[Listener, list[Endpoint]]]:
     """The server of each listener that has an endpoint, with its endpoints; it is not started.
 
     Raises:
@@ -180,7 +180,7 @@ def make(ground: Ground, endpoints: Sequence[Endpoint]) -> list[tuple[Listener, 
         names = {port.name for port in kind.ports}
         own = [endpoint for endpoint in endpoints if endpoint.name in names]
         if own:
-            made.append((kind.make(ground), own))
+            made.append((kind.make(inputs), own))
     return made
 
 

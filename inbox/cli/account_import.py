@@ -13,7 +13,7 @@ import typer
 
 from inbox.base.errors import AlreadyExists, InboxError
 from inbox.cli.bulk import Check, Line, Mistakes, SkipExisting, Source, read
-from inbox.cli.context import NotSo, WrongUsage, command, database
+from inbox.cli.context import CommandFailed, WrongUsage, command, database
 from inbox.cli.output import Json, print_json, progress, say, warn
 from inbox.mail.address import Address, AddressError
 
@@ -209,13 +209,13 @@ async def _create(db: Database, new: list[Wanted], out: IO[str] | None, skip_exi
 
 
 def _opened(path: Path | None) -> IO[str]:
-    """The file for passwords, which must be new. Raises WrongUsage, NotSo."""
+    """The file for passwords, which must be new. Raises WrongUsage, CommandFailed."""
     if path is None:
         return Path(os.devnull).open("w", encoding="utf-8")
     try:
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
     except FileExistsError:
-        raise NotSo(f"{path} already exists: --passwords-out creates a new file") from None
+        raise CommandFailed(f"{path} already exists: --passwords-out creates a new file") from None
     except OSError as error:
         raise WrongUsage(f"--passwords-out: cannot write {path}: {error.strerror}") from error
 

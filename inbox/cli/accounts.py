@@ -10,7 +10,7 @@ import typer
 from inbox.base.errors import NotFound
 from inbox.cli import account_changes, account_import, app_passwords
 from inbox.cli.account_changes import alias_key
-from inbox.cli.context import NotSo, WrongUsage, command, config, database, hosting, tenant_id
+from inbox.cli.context import CommandFailed, WrongUsage, command, config, database, hosting, tenant_id
 from inbox.cli.output import Json, say, show_rows, when
 from inbox.mail.address import Address
 
@@ -118,7 +118,7 @@ async def list_aliases(
 
 
 def _require_forwarding(hosted: HostedDomain, key: str, target: str) -> None:
-    """Raises NotSo unless the policy allows mail for the alias to be forwarded."""
+    """Raises CommandFailed unless the policy allows mail for the alias to be forwarded."""
     from inbox.app.wiring.policies import find_plugins, load_policies
 
     settings = config()
@@ -126,7 +126,7 @@ def _require_forwarding(hosted: HostedDomain, key: str, target: str) -> None:
     policy = policies.effective(hosted.tenant.name, hosted.fqdn, key, hosted.overrides)
     entry = policy.plugin("recipients")
     if entry is None or not getattr(entry.settings, "forward_outside", False):
-        raise NotSo(
+        raise CommandFailed(
             f"{target} is at another server, and the policy of {hosted.tenant.name} does not forward mail: "
             "set plugins: {recipients: {forward_outside: true}}"
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inbox.cli.context import NotSo, WrongUsage, config
+from inbox.cli.context import CommandFailed, WrongUsage, config
 from inbox.cli.output import octets, print_json, progress, say, warn, when
 
 if TYPE_CHECKING:
@@ -62,14 +62,14 @@ class Change:
 
         Raises:
             WrongUsage: there is neither a terminal nor ``--yes``.
-            NotSo: the answer is no.
+            CommandFailed: the answer is no.
         """
         if yes:
             return
         if not sys.stdin.isatty():
             raise WrongUsage(f"{self.verb} {self.kind} {self.name} {consequence}: --yes is needed without a terminal")
         if not typer.confirm(f"{self.verb} {self.kind} {self.name}? This {consequence}."):
-            raise NotSo("nothing was changed")
+            raise CommandFailed("nothing was changed")
 
 
 def _in_words(value: Any) -> str:
@@ -96,10 +96,10 @@ def counts(held: Holdings) -> dict[str, int]:
 
 
 def refuse_dependents(change: Change, dependents: list[str], recursive: bool) -> None:
-    """Raises NotSo if something depends on the object to be removed and ``recursive`` is false."""
+    """Raises CommandFailed if something depends on the object to be removed and ``recursive`` is false."""
     if dependents and not recursive:
         shown = ", ".join(dependents[:5]) + (f" and {len(dependents) - 5} more" if len(dependents) > 5 else "")
-        raise NotSo(f"{change.kind} {change.name} is in use: {shown} (--recursive also removes it)")
+        raise CommandFailed(f"{change.kind} {change.name} is in use: {shown} (--recursive also removes it)")
 
 
 @asynccontextmanager
@@ -143,7 +143,7 @@ async def remove_account(
         again: the command that removes it.
 
     Raises:
-        NotSo: an alias points to it and ``recursive`` is false, or the question was answered with no.
+        CommandFailed: an alias points to it and ``recursive`` is false, or the question was answered with no.
     """
     from inbox.store.ports.hosting import Scope
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-class NotSo(InboxError):
+class CommandFailed(InboxError):
     """The command failed, or its answer is negative (exit code 1)."""
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from inbox.cli.context import NotSo, WrongUsage, command, config, database, hosting
+from inbox.cli.context import CommandFailed, WrongUsage, command, config, database, hosting
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +43,7 @@ async def sign(
     content = MemoryContent(re.sub(rb"\r?\n", b"\r\n", raw))
     author = Message(content).from_address.rpartition("@")[2]
     if domain is None and not author:
-        raise NotSo(f"{eml}: From contains no address; name the signing domain with --domain")
+        raise CommandFailed(f"{eml}: From contains no address; name the signing domain with --domain")
     clock = SystemClock()
     async with database() as db:
         hosted = await hosting(db, canonical_domain(domain or author))
@@ -51,7 +51,7 @@ async def sign(
         ring = SigningKeyring(directory, db.dkim_keys, make_signing(config().dkim), clock)
         keys = await ring.keys(hosted.tenant.id, hosted.fqdn)
     if not keys:
-        raise NotSo(f"no key signs for {hosted.fqdn} (inbox domain dkim rotate {hosted.fqdn})")
+        raise CommandFailed(f"no key signs for {hosted.fqdn} (inbox domain dkim rotate {hosted.fqdn})")
     fields = b"".join(render_field(FIELD, value) for value in sign_all(content, keys, now=clock.now()))
     if b"\r\n" not in raw:
         fields = fields.replace(b"\r\n", b"\n")

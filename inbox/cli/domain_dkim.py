@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from inbox.base.errors import NotFound
-from inbox.cli.context import NotSo, command, config, database, hosting
+from inbox.cli.context import CommandFailed, command, config, database, hosting
 from inbox.cli.output import Json, print_json, progress, say, show_rows, warn, when
 from inbox.mail.address import canonical_domain
 
 if TYPE_CHECKING:
     from inbox.app.serve.executors import Executors
-    from inbox.hosting.keys.rotation import Looked, Rotation
+    from inbox.hosting.keys.rotation import KeyCheck, Rotation
     from inbox.hosting.keys.signing import PlacedKey
     from inbox.mail.tenancy import HostedDomain
     from inbox.store.ports import Database, DkimKeyRecord
@@ -156,7 +156,7 @@ async def rotate(
             print_json([_record(row) for row in await keys.rows() if row.selector in {one.selector for one in rows}])
         if left:
             names_left = ", ".join(row.selector for row in left)
-            raise NotSo(
+            raise CommandFailed(
                 f"the DNS does not show {names_left} after {seconds:.0f} seconds; the server continues to check"
             )
         if wait:
@@ -221,12 +221,12 @@ async def activate(domain: Domain, selector: Selector) -> None:
     async with _keys(domain) as keys:
         row = await keys.row(selector)
         if row.state == "active":
-            raise NotSo(f"{selector} signs already")
+            raise CommandFailed(f"{selector} signs already")
         before = keys.signing(await keys.rows())
         looked = await keys.rotation().look_at(row)
         after = {placed.key.selector for placed in keys.signing(await keys.rows())}
     if not looked.activated:
-        raise NotSo(f"{record_name(row.selector, row.domain)}: {_why_not(looked)}")
+        raise CommandFailed(f"{record_name(row.selector, row.domain)}: {_why_not(looked)}")
     say(f"{keys.hosted.fqdn} signs with {row.selector}")
     for old in before:
         # The installation's key continues to sign for other domains.
@@ -242,7 +242,7 @@ async def retire(domain: Domain, selector: Selector) -> None:
     async with _keys(domain) as keys:
         row = await keys.row(selector)
         if row.state != "active":
-            raise NotSo(f"{selector} does not sign, it is {row.state}")
+            raise CommandFailed(f"{selector} does not sign, it is {row.state}")
         now = SystemClock().now()
         await keys.db.dkim_keys.set_state(row.tenant, row.domain, row.selector, "retired", now, was="active")
         left = keys.signing(await keys.rows())
@@ -259,7 +259,7 @@ async def remove(domain: Domain, selector: Selector) -> None:
     async with _keys(domain) as keys:
         row = await keys.row(selector)
         if row.state == "active":
-            raise NotSo(f"{selector} signs; first: inbox domain dkim retire {keys.hosted.fqdn} {selector}")
+            raise CommandFailed(f"{selector} signs; first: inbox domain dkim retire {keys.hosted.fqdn} {selector}")
         await keys.db.dkim_keys.remove(row.tenant, row.domain, row.selector)
     say(f"removed {selector} of {keys.hosted.fqdn}")
 
@@ -305,7 +305,7 @@ def _record(row: DkimKeyRecord) -> dict[str, str]:
     }
 
 
-def _why_not(looked: Looked) -> str:
+def _why_not(looked: KeyCheck) -> str:
     from inbox.authentication.dkim.record import Publication
 
     match looked.publication:

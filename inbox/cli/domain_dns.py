@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inbox.cli.context import NotSo, WrongUsage, command, config, database, hosting
+from inbox.cli.context import CommandFailed, WrongUsage, command, config, database, hosting
 from inbox.cli.output import Json, print_json, progress, say, show_rows, warn
 from inbox.mail.address import Address, canonical_domain
 
@@ -118,7 +118,7 @@ async def _findings(needs: Needs, https: bool, advance: Callable[[], object]) ->
     try:
         servers = await Upstream(clock, settings.server.dns_resolver).servers()
     except DnsTemporary as error:
-        raise NotSo(str(error)) from error
+        raise CommandFailed(str(error)) from error
     subject = Subject(needs, Lookup(servers), tuple(wanted_records(needs)), https)
     try:
         spf = SpfChecker(make_resolver(settings, clock), clock, needs.hostname)

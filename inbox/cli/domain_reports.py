@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from inbox.cli.context import NotSo, WrongUsage, command, config, database, hosting
+from inbox.cli.context import CommandFailed, WrongUsage, command, config, database, hosting
 from inbox.cli.output import Json, progress, show_rows, warn, when
 from inbox.mail.address import Address, canonical_domain
 
@@ -103,7 +103,7 @@ async def import_(
     show_rows(done, IMPORTED, as_json=as_json, wrapped=("result",))
     failed = sum(row["result"] not in {"filed", "already known"} for row in done)
     if failed:
-        raise NotSo(f"{failed} of {len(done)} were not filed")
+        raise CommandFailed(f"{failed} of {len(done)} were not filed")
 
 
 @command(app, "build")
@@ -279,7 +279,7 @@ def _write(prepared: Prepared, out: Path) -> list[dict[str, Any]]:
             out.mkdir(parents=True, exist_ok=True)
             path.write_bytes(mail.content)
         except OSError as error:
-            raise NotSo(f"{path}: {error.strerror or error}") from error
+            raise CommandFailed(f"{path}: {error.strerror or error}") from error
         shown.append((str(mail.destination.address), len(mail.content), str(path), ""))
     for refusal in prepared.left_out:
         why = f"{refusal.why}; try again later" if refusal.later else refusal.why

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from inbox.cli import dkim_sign, domain_changes, domain_dkim, domain_dns, domain_reports
-from inbox.cli.context import NotSo, WrongUsage, command, config, database, hosting, tenant_id, tenant_named
+from inbox.cli.context import CommandFailed, WrongUsage, command, config, database, hosting, tenant_id, tenant_named
 from inbox.cli.output import Json, say, show_rows, warn
 from inbox.mail.address import canonical_domain
 
@@ -35,7 +35,7 @@ async def add(
         owner = await tenant_named(db, tenant)
         taken = await db.tenants.domain(fqdn)
         if taken is not None:
-            raise NotSo(f"{fqdn} is hosted by {taken.tenant.name} already")
+            raise CommandFailed(f"{fqdn} is hosted by {taken.tenant.name} already")
         await db.tenants.add_domain(owner.id, fqdn)
     say(f"{tenant} hosts {fqdn}")
 
@@ -75,7 +75,7 @@ async def set_(
     given = dict(_field(text) for text in fields)
     wanted = sorted(name for name, text in given.items() if text.strip() and name in ENCRYPTION)
     if wanted:
-        raise NotSo(f"{', '.join(wanted)}: this version does not encrypt stored mail")
+        raise CommandFailed(f"{', '.join(wanted)}: this version does not encrypt stored mail")
     async with database() as db:
         hosted = await hosting(db, canonical_domain(domain))
         overrides = changed(hosted.overrides, given)
@@ -94,9 +94,11 @@ async def set_(
 
 
 async def _check_postmaster(db: Database, hosted: HostedDomain, address: str | None) -> None:
-    """Raises NotSo if the address does not deliver to an account of the same tenant: a person must read postmaster@."""
+    """A person must read postmaster@: raises CommandFailed unless the address delivers to an account of the tenant."""
     if address is not None and not await db.accounts.targets(hosted.tenant.id, address):
-        raise NotSo(f"postmaster: {address} delivers to no account of {hosted.tenant.name} (inbox account list)")
+        raise CommandFailed(
+            f"postmaster: {address} delivers to no account of {hosted.tenant.name} (inbox account list)"
+        )
 
 
 def _field(text: str) -> tuple[str, str]:

@@ -13,7 +13,16 @@ import typer
 
 from inbox.base.errors import ConfigError, InboxError, NotFound
 from inbox.cli import plugin_state
-from inbox.cli.context import NotSo, WrongUsage, command, config, database, server, tenant_named, warn_of_suspended
+from inbox.cli.context import (
+    CommandFailed,
+    WrongUsage,
+    command,
+    config,
+    database,
+    server,
+    tenant_named,
+    warn_of_suspended,
+)
 from inbox.cli.output import Json, complain, say, show_one, show_rows, warn
 from inbox.mail.address import canonical_domain
 
@@ -132,7 +141,7 @@ async def disable(
     if plugin.essential and not force:
         from inbox.policy.warnings import CONSEQUENCE
 
-        raise NotSo(f"{name} is essential: {CONSEQUENCE}. To disable it for {target} nevertheless: --force")
+        raise CommandFailed(f"{name} is essential: {CONSEQUENCE}. To disable it for {target} nevertheless: --force")
     await _switch(name, tenant, domain, everybody, on=False)
     if plugin.essential:
         warn(f"no plugin resolves recipients: all mail for {target} is answered 451 from now on")
@@ -151,7 +160,7 @@ async def new(
     if not NAME.match(name) or keyword.iskeyword(name):
         raise WrongUsage(f"not a plugin's name: {name} (lower-case letters, digits and _; begins with a letter)")
     if name in _found().names():
-        raise NotSo(f"there is a plugin {name} already")
+        raise CommandFailed(f"there is a plugin {name} already")
     if package:
         folder = Path(f"inbox-{name.replace('_', '-')}")
         _write(folder, package_files(name))
@@ -164,7 +173,12 @@ async def new(
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
-    """Write new files below ``folder``. Raises NotSo if a file already exists, ConfigError if it cannot be written."""
+    """Write new files below ``folder``.
+
+    Raises:
+        CommandFailed: a file already exists.
+        ConfigError: a file cannot be written.
+    """
     for relative, text in files.items():
         path = folder / relative
         try:
@@ -172,7 +186,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
         except FileExistsError:
-            raise NotSo(f"{path} already exists") from None
+            raise CommandFailed(f"{path} already exists") from None
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}") from error
         say(f"wrote {path}")
@@ -207,7 +221,7 @@ async def _whose(tenant: str | None, domain: str | None, everybody: bool) -> tup
 
 
 def _ask_server(name: str, tenant: str, *, on: bool) -> None:
-    """Print whether the running server applies the policy. Raises NotSo if it does not."""
+    """Print whether the running server applies the policy. Raises CommandFailed if it does not."""
     client = server()
     try:
         answer = client.call("POST", f"/policies/{tenant}")
@@ -223,7 +237,9 @@ def _ask_server(name: str, tenant: str, *, on: bool) -> None:
         return
     for problem in answer["problems"]:
         complain(problem)
-    raise NotSo(f"the running server did not apply it: {name} is {mode} there for {tenant}; restart it, or see its log")
+    raise CommandFailed(
+        f"the running server did not apply it: {name} is {mode} there for {tenant}; restart it, or see its log"
+    )
 
 
 def _found() -> Found:

@@ -17,7 +17,7 @@ from inbox.cli.output import Json, complain, say, show_one, show_rows, show_text
 from inbox.mail.address import Address, canonical_domain
 
 if TYPE_CHECKING:
-    from inbox.app.wiring.rehearsal import Letter, Rehearsed
+    from inbox.app.wiring.rehearsal import RehearsalMessage, Rehearsed
     from inbox.plugin.engine.registry import Found
     from inbox.policy.mistakes import Mistake
     from inbox.policy.snapshot import EffectivePolicy, PolicySet
@@ -177,8 +177,8 @@ async def explain(
 
 def _letter(
     eml: Path, sender: str | None, recipients: list[str] | None, ip: str | None, helo: str | None, server_name: str
-) -> Letter:
-    from inbox.app.wiring.rehearsal import Letter
+) -> RehearsalMessage:
+    from inbox.app.wiring.rehearsal import RehearsalMessage
     from inbox.flow.trace import read_trace
 
     try:
@@ -205,7 +205,9 @@ def _letter(
         goals = (traced.recipient,) if traced is not None else ()
     # With its trace fields it would be another message: a signature may cover Received.
     content = content[traced.octets :] if traced is not None else content
-    return Letter(content, origin, goals, peer, helo or (traced.helo if traced is not None else "client.example.org"))
+    return RehearsalMessage(
+        content, origin, goals, peer, helo or (traced.helo if traced is not None else "client.example.org")
+    )
 
 
 def _show_rehearsed(rehearsed: Rehearsed, as_json: bool) -> None:

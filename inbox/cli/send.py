@@ -13,7 +13,7 @@ import typer
 
 from inbox.base.errors import NotFound
 from inbox.base.limits import SUBMITTED_MESSAGE_OCTETS
-from inbox.cli.context import NotSo, WrongUsage, command, config, hosting
+from inbox.cli.context import CommandFailed, WrongUsage, command, config, hosting
 from inbox.cli.output import Json, print_json, say
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _address(option: str, text: str) -> Address:
 
 
 def _text(body: str | None) -> str:
-    """The text. Raises NotSo, WrongUsage."""
+    """The text. Raises CommandFailed, WrongUsage."""
     if body is None:
         return ""
     if body != "-":
@@ -90,29 +90,29 @@ def _text(body: str | None) -> str:
     try:
         return octets.decode()
     except UnicodeDecodeError:
-        raise NotSo(f"--body {body}: not text in UTF-8") from None
+        raise CommandFailed(f"--body {body}: not text in UTF-8") from None
 
 
 def _read(option: str, path: Path) -> bytes:
-    """The content of a file that fits into a message. Raises NotSo."""
+    """The content of a file that fits into a message. Raises CommandFailed."""
     try:
         with path.open("rb") as file:
             octets = file.read(SUBMITTED_MESSAGE_OCTETS + 1)
     except OSError as error:
-        raise NotSo(f"{option} {path}: {error.strerror}") from error
+        raise CommandFailed(f"{option} {path}: {error.strerror}") from error
     _check_size(len(octets))
     return octets
 
 
 def _check_size(octets: int) -> None:
     if octets > SUBMITTED_MESSAGE_OCTETS:
-        raise NotSo(f"the message exceeds the limit of {SUBMITTED_MESSAGE_OCTETS} octets")
+        raise CommandFailed(f"the message exceeds the limit of {SUBMITTED_MESSAGE_OCTETS} octets")
 
 
 def _built(
     author: Address, to: list[Address], cc: list[Address], subject: str, text: str, attach: list[Path], *, html: bool
 ) -> bytes:
-    """The message with CRLF lines; submission adds Date and Message-ID. Raises NotSo."""
+    """The message with CRLF lines; submission adds Date and Message-ID. Raises CommandFailed."""
     international = not all(one.is_ascii for one in (author, *to, *cc))
     message = EmailMessage(policy=SMTP.clone(cte_type="7bit", utf8=international))
     try:
@@ -141,7 +141,7 @@ async def _submitted(author: Address, recipients: list[Address], message: bytes,
 
     Raises:
         NotFound: no account may send as this address.
-        NotSo: a reply refuses the message or a recipient.
+        CommandFailed: a reply refuses the message or a recipient.
     """
     from inbox.app.wiring.installation import opened
     from inbox.app.wiring.program import wire
@@ -157,14 +157,14 @@ async def _submitted(author: Address, recipients: list[Address], message: bytes,
         submission = parts.submission
         for refusal in (await submission.connect(session), await submission.helo(session)):
             if refusal is not None:
-                raise NotSo(_in_words("", refusal))
+                raise CommandFailed(_in_words("", refusal))
         reply, envelope = await submission.mail(session, author, _parameters(author, recipients))
         if envelope is None:
-            raise NotSo(_in_words(f"<{author}>: ", reply))
+            raise CommandFailed(_in_words(f"<{author}>: ", reply))
         await _recipients(parts, envelope, recipients)
         reply, transaction = await submission.submit(envelope, MemoryContent(message), key)
         if not reply.positive:
-            raise NotSo(_in_words("", reply))
+            raise CommandFailed(_in_words("", reply))
         return transaction, _in_words("", reply)
 
 
@@ -173,7 +173,7 @@ async def _recipients(parts: Parts, envelope: Envelope, recipients: list[Address
     for one in recipients:
         reply = await parts.submission.rcpt(envelope, one, frozenset(), None)
         if not reply.positive:
-            raise NotSo(_in_words(f"nothing was sent: <{one}>: ", reply))
+            raise CommandFailed(_in_words(f"nothing was sent: <{one}>: ", reply))
 
 
 def _parameters(author: Address, recipients: list[Address]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inbox.cli.context import NotSo, WrongUsage, command, stores
+from inbox.cli.context import CommandFailed, WrongUsage, command, stores
 from inbox.cli.output import Json, progress, say, show_one, when
 
 app = typer.Typer(name="storage", help="Check that database and blobs are a pair.", no_args_is_help=True)
@@ -68,14 +68,14 @@ async def adopt(yes: Yes = False) -> None:
         found = await examine(here.database, here.blobs, deep=True)
         say(explain(found, where))
         if found.state is State.PAIR:
-            raise NotSo("they are already a pair; nothing was changed")
+            raise CommandFailed("they are already a pair; nothing was changed")
         say(f"Of {found.messages} checked messages {found.present} have a blob in this blob store.")
         say("")
         for line in CONSEQUENCES:
             say(line)
         say("")
         if not yes:
-            raise NotSo("nothing was changed; inbox storage adopt --yes does it")
+            raise CommandFailed("nothing was changed; inbox storage adopt --yes does it")
         made = await make_pair(here.database, here.blobs, here.ids, where)
         say(f"{where.database} and {where.blobs} are the installation {made.installation} (blob store {made.store})")
 
@@ -89,7 +89,9 @@ async def renumber(yes: Yes = False) -> None:
     the servers first: their sessions know the old values.
     """
     if not yes:
-        raise NotSo("nothing was changed; inbox storage renumber --yes makes all clients read their mailboxes again")
+        raise CommandFailed(
+            "nothing was changed; inbox storage renumber --yes makes all clients read their mailboxes again"
+        )
     async with stores() as here:
         count = await here.database.mailboxes.renumber()
     say(f"{count} mailboxes have a new UIDVALIDITY")
@@ -130,7 +132,7 @@ async def sweep(
         with progress("Sweeping") as step:
             swept = await sweeper.sweep(deliberate=True, dry_run=dry_run, progress=step)
     if swept.alarm:
-        raise NotSo(swept.alarm)
+        raise CommandFailed(swept.alarm)
     show_one({"dry_run": dry_run, **{k: v for k, v in asdict(swept).items() if k != "alarm"}}, as_json=as_json)
     if swept.failed:
         raise typer.Exit(1)

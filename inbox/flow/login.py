@@ -1,8 +1,8 @@
 """Log in: with a password, an app password, SCRAM or an access token, and the same checks for every protocol.
 
-Every way counts its failures in the same counters (``inbox.flow.guesses``), runs the same ``auth`` hooks, and fails
-with the same delay. Passwords of one peer are checked one at a time: it occupies one place in the queue for hashing
-that all peers share.
+Every way counts its failures in the same counters (``inbox.flow.failed_logins``), runs the same ``auth`` hooks, and
+fails with the same delay. Passwords of one peer are checked one at a time: it occupies one place in the queue for
+hashing that all peers share.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from typing import Final, Protocol
 from inbox.base.clock import Clock
 from inbox.base.errors import AuthenticationFailed, StoreError, StoreUnavailable
 from inbox.base.peers import network_of
-from inbox.flow.guesses import FAILURES_PER_ACCOUNT, FAILURES_PER_PEER, KNOWN_SECONDS, WINDOW_SECONDS, Guesses
+from inbox.flow.failed_logins import (
+    FAILURES_PER_ACCOUNT,
+    FAILURES_PER_PEER,
+    KNOWN_SECONDS,
+    WINDOW_SECONDS,
+    FailedLogins,
+)
 from inbox.flow.meters import FlowMeters
 from inbox.identity import app_passwords
 from inbox.identity.passwords import Passwords
@@ -72,7 +78,7 @@ class Hooks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Proven:
+class _Authenticated:
     """An account whose user has proved who it is. ``credential`` names what was used (``Credentials.marks``)."""
 
     account: Account
@@ -105,7 +111,7 @@ class PasswordLogin:
     ) -> None:
         self._accounts = accounts
         self._domains = domains
-        self._guesses = Guesses(rates, clock, log)
+        self._guesses = FailedLogins(rates, clock, log)
         self._passwords = passwords
         self._hooks = hooks
         self._clock = clock
@@ -154,7 +160,7 @@ class PasswordLogin:
         key = _key(user)
         final: list[bytes] = []
 
-        async def proof() -> _Proven:
+        async def proof() -> _Authenticated:
             account = await self._account(key)
             try:
                 final.append(prove())
@@ -162,13 +168,13 @@ class PasswordLogin:
                 raise AuthenticationFailed(f"SCRAM: {error}") from error
             if account is None or account.scram != str(verifier):
                 raise AuthenticationFailed("wrong address or password")
-            return _Proven(account, password_mark(account.password_hash))
+            return _Authenticated(account, password_mark(account.password_hash))
 
         return await self._logged_in(session, key, proof), final[0]
 
     # -- what all ways have in common
 
-    async def _logged_in(self, session: Session, key: str, proof: Callable[[], Awaitable[_Proven]]) -> Identity:
+    async def _logged_in(self, session: Session, key: str, proof: Callable[[], Awaitable[_Authenticated]]) -> Identity:
         peer = network_of(session.peer)
         identity: Identity | None = None
         try:
@@ -196,7 +202,7 @@ class PasswordLogin:
         )  # fmt: skip
         return identity
 
-    async def _admit(self, peer: str, key: str, proof: Callable[[], Awaitable[_Proven]]) -> _Proven:
+    async def _admit(self, peer: str, key: str, proof: Callable[[], Awaitable[_Authenticated]]) -> _Authenticated:
         """The account, if neither it nor the peer has failed too often and the proof is right."""
         async with self._guesses.turn(peer):
             if await self._guesses.is_limited(peer, key):
@@ -212,7 +218,7 @@ class PasswordLogin:
         account = await self._accounts.by_address(key) if key else None
         return None if account is None or account.is_shared else account
 
-    async def _identity(self, proven: _Proven) -> tuple[Identity, HostedDomain]:
+    async def _identity(self, proven: _Authenticated) -> tuple[Identity, HostedDomain]:
         account = proven.account
         if not account.is_active:
             raise AuthenticationFailed("the account is disabled")
@@ -221,7 +227,7 @@ class PasswordLogin:
             raise AuthenticationFailed("the account's domain is no longer hosted")
         return Identity(account.address, account.id, account.tenant, domain.tenant.name, proven.credential), domain
 
-    async def _note_use(self, proven: _Proven, peer: str) -> None:
+    async def _note_use(self, proven: _Authenticated, peer: str) -> None:
         app, account, now = proven.app, proven.account, self._clock.now()
         if app is None or (app.last_used_at is not None and abs(now - app.last_used_at) < USE_RECORDED_SECONDS):
             return
@@ -233,7 +239,7 @@ class PasswordLogin:
 
     # -- the ways
 
-    async def _with_password(self, session: Session, key: str, password: str) -> _Proven:
+    async def _with_password(self, session: Session, key: str, password: str) -> _Authenticated:
         account = await self._account(key)
         given = app_passwords.presented(password)
         if account is not None and given is not None:
@@ -245,14 +251,16 @@ class PasswordLogin:
             raise AuthenticationFailed("wrong address or password")
         if account.scram is None:
             await self._make_verifier(account, password)
-        return _Proven(account, password_mark(account.password_hash))
+        return _Authenticated(account, password_mark(account.password_hash))
 
-    async def _with_app_password(self, session: Session, account: Account, app: AppPassword, text: str) -> _Proven:
+    async def _with_app_password(
+        self, session: Session, account: Account, app: AppPassword, text: str
+    ) -> _Authenticated:
         if not await self._passwords.verify(app.password_hash, text):
             raise AuthenticationFailed("wrong address or password")
         if _PROTOCOLS.get(session.door) not in app.protocols:
             raise AuthenticationFailed(f"the app password {app.id} is not for {session.door}")
-        return _Proven(account, app_password_mark(app.id), app)
+        return _Authenticated(account, app_password_mark(app.id), app)
 
     async def _make_verifier(self, account: Account, password: str) -> None:
         """For an account whose password was set before there were verifiers, or by its hash."""
@@ -263,7 +271,7 @@ class PasswordLogin:
         except StoreError as error:
             self._log.error("scram_verifier_not_stored", address=account.address, error=str(error))
 
-    async def _with_token(self, key: str, token: str) -> _Proven:
+    async def _with_token(self, key: str, token: str) -> _Authenticated:
         if self._tokens is None:
             raise AuthenticationFailed("access tokens are not accepted")
         try:
@@ -277,7 +285,7 @@ class PasswordLogin:
         account = await self._account(found)
         if account is None:
             raise AuthenticationFailed("the access token's account does not exist")
-        return _Proven(account, "")
+        return _Authenticated(account, "")
 
 
 class ScramLogin:

@@ -236,7 +236,7 @@ class Recipients:
         destinations = await self._lookup(to, domain, outside=_may_leave(recipient))
         if not destinations:
             tenant = domain.tenant.name
-            self._log.error("redirect_leads_nowhere", tenant=tenant, address=str(recipient.address), to=to)
+            self._log.error("redirect_target_unknown", tenant=tenant, address=str(recipient.address), to=to)
             return NotAdmitted(MISCONFIGURED, judgement)
         recipient.redirected = Address.parse(to)
         return Admitted(recipient, domain, policy, judgement, destinations)
@@ -296,10 +296,10 @@ class Recipients:
             outside = all(_may_leave(each.recipient) for each in share.dispositions)
             destinations = await self._lookup(text, share.domain, outside=outside)
         except StoreError as error:
-            self._log.error("named_address_not_looked_up", **about, to=text, error=str(error))
+            self._log.error("added_recipient_not_looked_up", **about, to=text, error=str(error))
             destinations = ()
         if not destinations:
-            self._log.error("named_address_leads_nowhere", **about, to=text)
+            self._log.error("added_recipient_unknown", **about, to=text)
         return destinations
 
     async def _lookup(self, text: str, home: HostedDomain, *, outside: bool) -> Destinations:

@@ -21,7 +21,7 @@ from inbox.flow.destinations import (
 from inbox.flow.envelope import Envelope, NotAdmitted
 from inbox.flow.judge import Case, Judge
 from inbox.flow.meters import FlowMeters
-from inbox.flow.refusals import Manner, Refusals
+from inbox.flow.refusals import RecordMode, Refusals
 from inbox.flow.replies import outcome_of
 from inbox.flow.shares import Disposition, TenantShare, seen_by
 from inbox.flow.tracing import Tracer
@@ -94,9 +94,9 @@ class Recorder:
         tenant, name = _tenant_of(session, recipient)
         to = (str(recipient.address),) if recipient else ()
         self._meters.refused(session.door, stage, refusal, judgements or _so_far(session, tx))
-        manner = self._refusals.choose(session, tenant)
-        if manner is not Manner.FULL:
-            which = await self._refusals.count(manner, session, tenant, name, refusal, stage, to)
+        mode = self._refusals.choose(session, tenant)
+        if mode is not RecordMode.FULL:
+            which = await self._refusals.count(mode, session, tenant, name, refusal, stage, to)
             return self._judge.with_id(refusal, which)
         decision = self._ids.new()
         reply = self._judge.with_id(refusal, decision)
@@ -149,13 +149,13 @@ class Recorder:
         self._meters.refused(session.door, Stage.DATA, refusal, judgements)
         if self._tracer is not None:
             self._tracer.refused(tx, shares, refusal, self._clock.now())
-        manners = [self._refusals.choose(session, tenant, message=True) for tenant in tenants]
-        if manners and Manner.FULL not in manners:
-            manner, which = max(manners), ""  # the same for all tenants: the reply has room for one id
+        modes = [self._refusals.choose(session, tenant, message=True) for tenant in tenants]
+        if modes and RecordMode.FULL not in modes:
+            mode, which = max(modes), ""  # the same for all tenants: the reply has room for one id
             for tenant, name in tenants.items():
                 own = [each for share in shares if share.tenant == tenant for each in share.dispositions]
                 to = [str(each.recipient.address) for each in own]
-                which = await self._refusals.count(manner, session, tenant, name, refusal, Stage.DATA, to)
+                which = await self._refusals.count(mode, session, tenant, name, refusal, Stage.DATA, to)
             return self._judge.with_id(refusal, which)
         reply = self._judge.with_id(refusal, tx.id)
         await self.write(self.judged(tx, shares, reply))

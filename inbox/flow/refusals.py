@@ -51,7 +51,7 @@ _ALL: Final = ""
 Write = Callable[[Sequence[DecisionRecord]], Awaitable[None]]
 
 
-class Manner(IntEnum):
+class RecordMode(IntEnum):
     """The ways to record a refusal."""
 
     FULL = 0
@@ -109,7 +109,7 @@ class Refusals:
         self._minute = 0.0
         self._in_minute = 0
 
-    def choose(self, session: Session, tenant: str, *, message: bool = False) -> Manner:
+    def choose(self, session: Session, tenant: str, *, message: bool = False) -> RecordMode:
         """Chooses how the next refusal of this peer is recorded; a full record counts as written.
 
         Args:
@@ -119,18 +119,18 @@ class Refusals:
         counted = self._counted(network_of(session.peer), tenant)
         most = FULL_LMTP if session.door is Door.LMTP else FULL_MESSAGES if message else FULL
         if (counted.full_messages if message else counted.full) >= most:
-            return Manner.COUNTED
+            return RecordMode.COUNTED
         if self._overall():
-            return Manner.COUNTED_FOR_ALL
+            return RecordMode.COUNTED_FOR_ALL
         if message:
             counted.full_messages += 1
         else:
             counted.full += 1
-        return Manner.FULL
+        return RecordMode.FULL
 
     async def count(
         self,
-        manner: Manner,
+        mode: RecordMode,
         session: Session,
         tenant: str,
         tenant_name: str,
@@ -139,7 +139,7 @@ class Refusals:
         recipients: Sequence[str],
     ) -> str:
         """Counts a refusal that is not recorded in full; returns the id of the record that counts it."""
-        network = _ALL if manner is Manner.COUNTED_FOR_ALL else network_of(session.peer)
+        network = _ALL if mode is RecordMode.COUNTED_FOR_ALL else network_of(session.peer)
         counted = self._counted(network, tenant)
         counted.tenant_name = tenant_name if counted.tenant else ""
         window = self._windows[network]

@@ -20,6 +20,9 @@ from inbox.base.clock import Clock
 from inbox.base.errors import ConfigError
 from inbox.identity.scram import verifier_of
 
+#: OWASP's parameters of argon2id: passes, and memory in KiB.
+PASSES = 2
+MEMORY_KIB = 19 * 1024
 #: Seconds for which a verified password is cached.
 REMEMBERED_SECONDS = 300
 REMEMBERED_ENTRIES = 10_000
@@ -46,7 +49,7 @@ class Passwords:
 
     def __init__(self, clock: Clock, threads: int = 2) -> None:
         self._clock = clock
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+        self._hasher = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=1)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, float] = OrderedDict()

@@ -48,7 +48,7 @@ class PluginEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MergedPlugin:
     """A plugin after merging some levels: the raw settings, and the level of each."""
 
     info: PluginInfo
@@ -79,7 +79,7 @@ class Merged:
     """The combined result of the levels so far."""
 
     mode: Mode = Mode.ENFORCE
-    plugins: Mapping[str, Standing] = field(default_factory=dict)
+    plugins: Mapping[str, MergedPlugin] = field(default_factory=dict)
     thresholds: Thresholds = field(default_factory=Thresholds)
     caps: Mapping[str, float] = field(default_factory=dict)
     outbound: OutboundPolicy = field(default_factory=OutboundPolicy)
@@ -144,10 +144,10 @@ def _facts(catalogue: Catalogue) -> tuple[type, ...]:
 
 
 def _standing(
-    outer: Standing | None, layer: PluginLayer, info: PluginInfo, mistakes: Mistakes, context: dict[str, Any]
-) -> Standing:
+    outer: MergedPlugin | None, layer: PluginLayer, info: PluginInfo, mistakes: Mistakes, context: dict[str, Any]
+) -> MergedPlugin:
     if outer is None:
-        outer = Standing(info, layer.place, on_error=info.on_error, timeout=info.timeout)
+        outer = MergedPlugin(info, layer.place, on_error=info.on_error, timeout=info.timeout)
     raw = {**outer.raw, **layer.settings}
     merged = replace(
         outer,
@@ -164,23 +164,25 @@ def _standing(
     return replace(merged, settings=_validated(merged, layer, mistakes, context), settings_hash=_hash(info, raw))
 
 
-def _validated(standing: Standing, layer: PluginLayer, mistakes: Mistakes, context: dict[str, Any]) -> BaseModel | None:
+def _validated(
+    merged: MergedPlugin, layer: PluginLayer, mistakes: Mistakes, context: dict[str, Any]
+) -> BaseModel | None:
     """The checked settings; None if they are invalid (reported in ``mistakes``), or incomplete while switched off."""
-    info = standing.info
+    info = merged.info
     try:
-        return info.settings.model_validate({**info.defaults, **standing.raw}, context=context)
+        return info.settings.model_validate({**info.defaults, **merged.raw}, context=context)
     except ValidationError as error:
 
         def locate(path: tuple[int | str, ...], key: bool) -> Place:
             first = str(path[0]) if path else ""
-            if first in info.default_names and first not in standing.raw:
+            if first in info.default_names and first not in merged.raw:
                 return Place(info.default_names[first])
-            origin = standing.origins.get(first)
+            origin = merged.origins.get(first)
             if origin is None:
                 return layer.place
             return locator(origin.file, origin.node)(path, key)
 
-        report(error, locate, mistakes, info.settings, missing=standing.enabled, extra_keys=ENGINE_KEYS)
+        report(error, locate, mistakes, info.settings, missing=merged.enabled, extra_keys=ENGINE_KEYS)
         return None
 
 

@@ -13,7 +13,7 @@ from inbox.policy.validation import locator
 
 
 @runtime_checkable
-class Remarking(Protocol):
+class HasRemarks(Protocol):
     """Settings that can warn about themselves."""
 
     def remarks(self, given: frozenset[type]) -> Iterable[tuple[tuple[str | int, ...], str]]:
@@ -39,7 +39,7 @@ def _of(merged: Merged) -> Iterable[Mistake]:
         # Only plugins in shadow mode see the facts of a plugin in shadow mode.
         seen = {Mode.ENFORCE, mode}
         given = frozenset(kind for other, its in enabled if its in seen for kind in other.info.gives)
-        if not isinstance(standing.settings, Remarking):
+        if not isinstance(standing.settings, HasRemarks):
             continue
         for path, text in standing.settings.remarks(given):
             origin = standing.origins.get(str(path[0])) if path else None

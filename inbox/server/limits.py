@@ -222,7 +222,7 @@ class ConnectionLimits:
         return None
 
 
-class Patience:
+class ErrorBudget:
     """The number of errors, and of commands without effect, that a connection may still send.
 
     Args:

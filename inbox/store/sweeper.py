@@ -250,7 +250,7 @@ class Sweeper:
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
+class MovedOrphans:
     """Orphans that are aside: how many (at most the requested limit), and when the first was moved there, in seconds
     since the epoch (0: none)."""
 
@@ -258,7 +258,7 @@ class Aside:
     since: float = 0.0
 
 
-async def count_aside(blobs: Blobs, limit: int) -> Aside:
+async def count_aside(blobs: Blobs, limit: int) -> MovedOrphans:
     """Counts the orphans that are aside, for the operator. Raises StoreUnavailable."""
     count, since = 0, 0.0
     async for _, moved in blobs.keys(ORPHANS):
@@ -266,7 +266,7 @@ async def count_aside(blobs: Blobs, limit: int) -> Aside:
         since = min(since or moved, moved)
         if count >= limit:
             break
-    return Aside(count, since)
+    return MovedOrphans(count, since)
 
 
 def _alarm(found: Swept, most: int) -> str:

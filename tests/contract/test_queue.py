@@ -279,6 +279,65 @@ async def test_a_renewed_lease_continues(acme: Home, clock: FakeClock, job: Call
     assert await deliver(acme.db.queue, leased, "250 OK")
 
 
+async def test_the_record_of_a_dot_extends_the_lease(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
+    await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
+    leased = await only(acme.db.queue, seconds=30.0)
+    assert await acme.db.queue.sending([Sending(leased, b"", 120.0)]) == {leased.job.id}
+    await jump(acme.db, clock, 60.0)
+    assert await acme.db.queue.lease("another", 10, 30.0) == []
+    # A lease is never made shorter, nor longer than the longest.
+    for seconds in (0.0, 1.0):
+        assert await acme.db.queue.sending([Sending(leased, b"", seconds)]) == {leased.job.id}
+    await jump(acme.db, clock, 30.0)
+    assert await acme.db.queue.lease("another", 10, 30.0) == []
+    assert await acme.db.queue.sending([Sending(leased, b"", 10 * LONGEST_LEASE)]) == {leased.job.id}
+    assert await acme.db.queue.release_expired() == 0
+    assert await deliver(acme.db.queue, leased, "250 OK")
+
+
+async def test_a_lease_that_ended_is_extended_by_the_dot_or_lost(
+    acme: Home, clock: FakeClock, job: Callable[..., Job]
+) -> None:
+    """Its worker and another one that claims: the one that writes first gets the job."""
+    await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
+    leased = await only(acme.db.queue, seconds=30.0)
+    await jump(acme.db, clock, 31.0)
+    assert await acme.db.queue.sending([Sending(leased, b"", 30.0)]) == {leased.job.id}
+    assert await acme.db.queue.lease("another", 10, 30.0) == []
+    await jump(acme.db, clock, 31.0)
+    assert len(await acme.db.queue.lease("another", 10, 30.0)) == 1
+    assert await acme.db.queue.sending([Sending(leased, b"", 30.0)]) == set()
+
+
+async def test_renewals_succeed_beside_a_stream_of_dots_and_outcomes(
+    acme: Home, db: Database, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewal of many leases that starts again whenever one of the jobs changes would end after the leases."""
+    await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job() for _ in range(60)])
+    leased = await db.queue.lease("w", 60, 60.0)
+    ending = iter(leased[:50])
+    work: list[asyncio.Task[set[str]]] = []
+    changes = 0
+    if isinstance(db, SurrealDatabase):
+        real = db._gateway.query
+
+        async def meanwhile(sql: str, /, **values: Any) -> list[Any]:
+            """After each read by the renewal, another call changes one of its jobs, or waits for it."""
+            nonlocal changes
+            found = await real(sql, **values)
+            if len(values.get("ids", ())) > 1 and "BEGIN" not in sql and (one := next(ending, None)) is not None:
+                changes += 1
+                write = db.queue.finish([ended(one, "delivered", "250 OK")]) if changes % 2 else None
+                work.append(asyncio.create_task(write or db.queue.sending([Sending(one)])))
+                await asyncio.wait(work, timeout=0.2)
+            return found
+
+        monkeypatch.setattr(db._gateway, "query", meanwhile)
+    assert await db.queue.renew(leased, 60.0) == {one.job.id for one in leased}
+    await asyncio.gather(*work)
+    assert changes <= 1, "the renewal did not start again"
+
+
 async def test_a_crash_after_the_final_dot_is_seen(acme: Home, clock: FakeClock, job: Callable[..., Job]) -> None:
     await acme.db.queue.enqueue(acme.tenant, await stored(acme), [job()])
     assert await acme.db.queue.sending([Sending(await only(acme.db.queue, "crashes", 30.0))])

@@ -1,22 +1,32 @@
-"""The work of a claim does not grow with the queue: instructions of SQLite and rows of SurrealDB are counted."""
+"""The work of claims and questions does not grow with the queue.
+
+Instructions of SQLite and rows of SurrealDB are counted.
+"""
 
 from __future__ import annotations
 
+import random
+import re
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from inbox.plugin.testing import FakeClock
 from inbox.store.ports import Database
-from inbox.store.ports.queue import Job, JobRecipient
+from inbox.store.ports.job_filter import JobFilter
+from inbox.store.ports.queue import Job, JobRecipient, Queue
 from inbox.store.sqlite.database import SqliteDatabase
 from tests.support.store import IDS, Home
 
 DAY = 86_400.0
 SMALL, LARGE = 100, 2000
+
+
+#: ``LET $name = (SELECT …)``
+_ASSIGNED = re.compile(r"LET \$\w+ = \((SELECT .*)\)", re.DOTALL)
 
 
 class Work:
@@ -32,8 +42,9 @@ class Work:
         query = gateway.query
 
         async def explained(sql: str, /, **values: Any) -> Any:
-            for statement in sql.split(";"):
-                if statement.strip().startswith("SELECT") and "outbound_" in statement:
+            for part in sql.split(";"):
+                statement = _ASSIGNED.sub(r"\1", part.strip())
+                if statement.startswith("SELECT") and ("outbound_" in statement or "$keys" in statement):
                     (plan,) = await query(f"{statement} EXPLAIN FULL", **values)
                     self.count += _rows(plan)
             return await query(sql, **values)
@@ -85,6 +96,8 @@ async def test_a_claim_reads_no_more_from_a_large_queue(
 
     async def claimed() -> int:
         work.count = 0
+        # The same place to start from, whether there are few jobs or many.
+        monkeypatch.setattr(db.queue, "_random", random.Random(1))
         assert len(await db.queue.lease("w", 1 if waits else 50, 60.0)) == (1 if waits else 50)
         return work.count
 
@@ -97,3 +110,43 @@ async def test_a_claim_reads_no_more_from_a_large_queue(
     large = await claimed()
 
     assert 0 < large <= 1.5 * small, f"{small} from {SMALL} jobs, {large} from {LARGE + SMALL}"
+
+
+#: The calls of operators, metrics and quotas.
+QUESTIONS: dict[str, Callable[[Queue, str], Awaitable[object]]] = {
+    "count of all tenants": lambda queue, _: queue.count(None),
+    "count of a tenant": lambda queue, tenant: queue.count(tenant),
+    "pending": lambda queue, tenant: queue.pending(tenant, 1_000_000),
+    "a page of a tenant": lambda queue, tenant: queue.jobs(tenant, limit=10),
+    "a page of all tenants": lambda queue, _: queue.jobs(None, limit=10),
+    "a page of matching jobs": lambda queue, tenant: queue.jobs(tenant, JobFilter(status="queued"), limit=10),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_a_question_about_the_queue_reads_no_more_from_a_large_queue(
+    acme: Home, db: Database, clock: FakeClock, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = clock.now() if isinstance(db, SqliteDatabase) else time.time()
+    mail = (await acme.deliver()).email
+
+    async def add(count: int) -> None:
+        for _ in range(0, count, 500):
+            jobs = [
+                Job(IDS.new(), "ann@acme.test", (JobRecipient("bob@x.test"),), f"d{number % 3}.test", now, now + DAY)
+                for number in range(500)
+            ]
+            await db.queue.enqueue(acme.tenant, mail, jobs)
+
+    async def read() -> int:
+        with monkeypatch.context() as patched:
+            work = Work(db, patched)
+            await QUESTIONS[question](db.queue, acme.tenant)
+            return work.count
+
+    # More than one step of a page, so that the second measurement cannot be larger by the rows of one step.
+    await add(1000)
+    small = await read()
+    await add(4000)
+    large = await read()
+    assert 0 < large <= 1.5 * small, f"{small} from 1000 jobs, {large} from 5000"

@@ -14,10 +14,11 @@ from inbox.dns.resolver import CachingResolver
 from inbox.mail.content import MemoryContent
 from inbox.plugin.api.facts import ArcFact, Result
 from inbox.plugin.api.signing import SigningKey
-from tests.support.arc import MESSAGE, record, rsa_key
+from tests.support.arc import MESSAGE, record
 from tests.support.arc_peers import Rspamd, arcverify, rspamd
 from tests.support.dns_servers import DnsServers
 from tests.support.dns_world import DnsWorld, quoted
+from tests.support.rsa_keys import rsa_key
 
 pytestmark = pytest.mark.real
 

@@ -92,9 +92,9 @@ def test_the_last_spans_arrive_when_the_server_stops(server: RunningServer) -> N
         assert names(receiver.spans()) == ["accept"]
 
 
-@pytest.mark.parametrize("manner", ["stalled", "drop"])
-def test_mail_does_not_wait_for_a_collector_that_fails(server: RunningServer, manner: str) -> None:
-    with collector(manner) as receiver:  # type: ignore[arg-type]
+@pytest.mark.parametrize("behaviour", ["stalled", "drop"])
+def test_mail_does_not_wait_for_a_collector_that_fails(server: RunningServer, behaviour: str) -> None:
+    with collector(behaviour) as receiver:  # type: ignore[arg-type]
         server.environment |= tracing(receiver)
         server.start()
         with smtplib.SMTP("127.0.0.1", server.port("smtp"), timeout=30) as client:

@@ -11,7 +11,7 @@ from inbox.base.errors import ProtocolError
 from inbox.wire.imap import render
 from inbox.wire.imap.cursor import Cursor
 from inbox.wire.imap.errors import BadCommand
-from inbox.wire.imap.framing import Announced, Broken, Framer, Hopeless, Octets, Request
+from inbox.wire.imap.framing import Broken, Framer, LiteralStart, LiteralTooLarge, Octets, Request
 from inbox.wire.imap.mutf7 import decode, encode
 from inbox.wire.imap.parser import GRAMMAR, parse, parse_append
 from inbox.wire.imap.sequence import SequenceSet, compact
@@ -37,7 +37,7 @@ def outcomes(pieces: list[bytes]) -> list[object]:
         framer.feed(piece)
         while (event := framer.next_event()) is not None:
             match event:
-                case Announced():
+                case LiteralStart():
                     found.append(event)
                     _decide(framer, event)
                 case Octets(data, left):
@@ -49,12 +49,12 @@ def outcomes(pieces: list[bytes]) -> list[object]:
                     found += [event, _parsed(event)]
                 case Broken(text, reason):
                     found.append((text, reason.text))
-                case Hopeless():
+                case LiteralTooLarge():
                     return [*found, event]
     return found
 
 
-def _decide(framer: Framer, event: Announced) -> None:
+def _decide(framer: Framer, event: LiteralStart) -> None:
     if event.size > 100:
         framer.refuse(TOO_LARGE)
         return

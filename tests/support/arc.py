@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from functools import lru_cache
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox.authentication.arc.seal import ArcFields, seal
@@ -15,6 +14,7 @@ from inbox.mail.content import MemoryContent
 from inbox.plugin.api.facts import ArcFact
 from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.api.standins import MemoryResolver
+from tests.support.rsa_keys import rsa_key
 
 #: In the past: other implementations look at the clock on the wall.
 NOW = 1_700_000_000.0
@@ -22,13 +22,6 @@ MESSAGE = (
     b"From: Ann <ann@author.example>\r\nTo: list@lists.example\r\nSubject: A question\r\n"
     b"Date: Fri, 15 Jan 2027 08:00:00 +0000\r\nMessage-ID: <1@author.example>\r\n\r\nHow are you?\r\n\r\nAnn\r\n"
 )
-
-
-@lru_cache
-def rsa_key(number: int = 0, bits: int = 1024) -> RSAPrivateKey:
-    """A key; the same for the same arguments, since making one takes its time."""
-    del number
-    return generate_private_key(65537, bits)
 
 
 def record(key: RSAPrivateKey) -> bytes:

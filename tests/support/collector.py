@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-Manner = Literal[
+Behaviour = Literal[
     "ok", "unavailable", "wrong", "redirect", "page", "garbage", "stalled", "endless", "drop", "retry_after"
 ]
 
@@ -39,9 +39,9 @@ class Received:
 
 @dataclass
 class Collector:
-    """Answers as ``manner`` says; ``requests`` are the bodies of those that were answered well."""
+    """Answers as ``behaviour`` says; ``requests`` are the bodies of those that were answered well."""
 
-    manner: Manner = "ok"
+    behaviour: Behaviour = "ok"
     scheme: str = "http"
     port: int = 0
     requests: list[bytes] = field(default_factory=list)
@@ -79,9 +79,9 @@ def _values(pairs: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def collector(manner: Manner = "ok", port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Collector]:
+def collector(behaviour: Behaviour = "ok", port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Collector]:
     """A collector that runs in threads."""
-    made = Collector(manner, "http" if tls is None else "https")
+    made = Collector(behaviour, "http" if tls is None else "https")
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -127,7 +127,7 @@ def collector(manner: Manner = "ok", port: int = 0, tls: ssl.SSLContext | None =
 
 
 def _answer(handler: BaseHTTPRequestHandler, made: Collector, body: bytes) -> None:
-    match made.manner:
+    match made.behaviour:
         case "ok":
             made.requests.append(body)
             _reply(handler, 200, ExportTraceServiceResponse().SerializeToString())

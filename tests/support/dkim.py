@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from inbox.authentication.dkim.sign import FIELD, sign
 from inbox.mail.content import MemoryContent
 from inbox.mail.edits import render_field
 from inbox.plugin.api.signing import SIGNED_HEADERS, PrivateKey, SigningKey
+from tests.support.rsa_keys import rsa_key
 
 #: Made once: a key takes a tenth of a second.
-RSA_KEY = generate_private_key(65537, 2048)
+RSA_KEY = rsa_key(0, 2048)
 ED25519_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NOW = 1_800_000_000.0
 MAIL = (

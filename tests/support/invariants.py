@@ -209,6 +209,8 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
             "plugin_state",
             "plugin_state_size",
             "suppression_size",
+            "outbound_count",
+            "outbound_alive",
         )
         for row in await rows(f"SELECT id FROM {table}")
     }
@@ -277,6 +279,33 @@ async def _of_surreal(database: SurrealDatabase) -> Tables:
             f"the turn {turn} is no job's"
             for turn in places
             if turn not in {tuple(row.get("turn") or ()) for row in jobs.values()}
-        ],
+        ]
+        + _miscounted_in_surreal(
+            jobs.values(),
+            await rows("SELECT * FROM outbound_count"),
+            await rows("SELECT * FROM outbound_alive"),
+        ),
         named,
     )
+
+
+def _miscounted_in_surreal(
+    jobs: Iterable[dict[str, Any]], counters: Iterable[dict[str, Any]], alive: Iterable[dict[str, Any]]
+) -> list[str]:
+    """Counters that differ from the jobs; a counter is the sum of its shards."""
+    there: Counter[tuple[str, ...]] = Counter()
+    for row in jobs:
+        held = row.get("hold_reason") is not None and row["status"] != "dead"
+        there[row["org_id"], row["domain"], row["class"], "held" if held else row["status"]] += 1
+        there[row["org_id"], "alive"] += row["status"] != "dead"
+    counted: Counter[tuple[str, ...]] = Counter()
+    for row in counters:
+        for kind in ("queued", "processing", "held", "dead"):
+            counted[(*row["id"].key[:3], kind)] += row[kind]
+    for row in alive:
+        counted[row["id"].key[0], "alive"] += row["jobs"]
+    return [
+        f"{counted[one]} jobs are counted as {one}, {there[one]} are there"
+        for one in there.keys() | counted.keys()
+        if there[one] != counted[one]
+    ]

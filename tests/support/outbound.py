@@ -103,8 +103,9 @@ class FakeQueue:
         for each in sending:
             if self._is_held(each.job):
                 held.add(each.job.job.id)
-                changed = replace(self.jobs[each.job.job.id], dot_sent_at=self.clock.now(), signed=each.signed)
-                self.jobs[each.job.job.id] = changed
+                job, now = self.jobs[each.job.job.id], self.clock.now()
+                until = max(job.lease_until, now + each.lease)
+                self.jobs[job.job.id] = replace(job, dot_sent_at=now, signed=each.signed, lease_until=until)
         return held
 
     async def finish(self, finished: Sequence[Finished]) -> set[str]:

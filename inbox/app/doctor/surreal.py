@@ -25,7 +25,7 @@ _TEXT: Final = 200
 _RIGHTS: Final = "docs/surrealdb.md shows the user that is needed"
 
 
-class _Faulty(Exception):
+class _Unusable(Exception):
     """The server cannot be used; the text has the reason."""
 
 
@@ -54,7 +54,7 @@ async def surreal_findings(config: SurrealConfig, newest: int, seconds: float = 
     if task.cancelled():
         return [("fail", f"{where}: the connection was lost during a query")]
     error = task.exception()
-    if isinstance(error, _Faulty):
+    if isinstance(error, _Unusable):
         return [("fail", f"{where}: {error}")]
     if error is not None:
         # The package raises its own errors, those of websockets and of the socket, and KeyError for a lost connection.
@@ -68,9 +68,9 @@ async def _asked(connection: Any, config: SurrealConfig, newest: int) -> Found:
         version = str(await server.version())
         found = _VERSION.match(version)
         if found is None:
-            raise _Faulty(f"{version[:_TEXT]!r} is not the version of a SurrealDB server")
+            raise _Unusable(f"{version[:_TEXT]!r} is not the version of a SurrealDB server")
         if int(found[1]) != MAJOR:
-            raise _Faulty(f"the server is {version}, inbox needs SurrealDB {MAJOR}.x")
+            raise _Unusable(f"the server is {version}, inbox needs SurrealDB {MAJOR}.x")
         if config.username:
             await _sign_in(server, config)
         place = f"{config.namespace}/{config.database}"
@@ -81,7 +81,7 @@ async def _asked(connection: Any, config: SurrealConfig, newest: int) -> Found:
         await server.use(config.namespace, config.database)
         (info,) = await _statements(server, "INFO FOR DB")
         if info["status"] != "OK":
-            raise _Faulty(f"the user {config.username} cannot use the database {place}: {_why(info)}")
+            raise _Unusable(f"the user {config.username} cannot use the database {place}: {_why(info)}")
         findings: Found = [("ok", f"{version}, the package surrealdb agrees: {place} is there")]
         findings.append(await _rights(server, config, of_root=of_root))
         findings.append(await _schema(server, newest))
@@ -97,7 +97,7 @@ async def _is_there(server: Any, config: SurrealConfig, root: dict[str, Any]) ->
 
 
 async def _sign_in(server: Any, config: SurrealConfig) -> None:
-    """As a user of the whole server or, if it has no such user, of the database. Raises _Faulty."""
+    """As a user of the whole server or, if it has no such user, of the database. Raises _Unusable."""
     from surrealdb.errors import NotAllowedError
 
     login = {"username": config.username, "password": config.password}
@@ -108,7 +108,7 @@ async def _sign_in(server: Any, config: SurrealConfig) -> None:
         except NotAllowedError:
             continue
         return
-    raise _Faulty(f"the server does not accept the user {config.username}: check DATABASE_USERNAME and _PASSWORD")
+    raise _Unusable(f"the server does not accept the user {config.username}: check DATABASE_USERNAME and _PASSWORD")
 
 
 async def _rights(server: Any, config: SurrealConfig, *, of_root: bool) -> tuple[Literal["ok", "warn", "fail"], str]:
@@ -139,7 +139,7 @@ async def _statements(server: Any, sql: str) -> list[dict[str, Any]]:
     """The results of all statements, errors included; ``query`` of the package returns the first one alone."""
     answer = await server.query_raw(sql)
     if "error" in answer:
-        raise _Faulty(str(answer["error"])[:_TEXT])
+        raise _Unusable(str(answer["error"])[:_TEXT])
     return list(answer["result"])
 
 

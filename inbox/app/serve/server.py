@@ -18,7 +18,7 @@ from inbox import __version__
 from inbox.app.admin import AdminServer
 from inbox.app.config.loading import Config
 from inbox.app.config.secret_files import exposed
-from inbox.app.listeners import Ground, make
+from inbox.app.listeners import ListenerInputs, make
 from inbox.app.serve.descriptors import raise_limit
 from inbox.app.serve.group import Group, socket_of
 from inbox.app.serve.housekeeping import ABANDONED_SECONDS, newest_record, prune, prune_queue, tidy
@@ -95,7 +95,9 @@ class Server:
         enabled = queue and config.outbound.queue_enabled
         self._outbound = OutboundQueue(installation, parts, self._log_of("queue")) if enabled else None
         self._metrics = ServerMetrics(installation, parts, self._outbound, primary=self._primary)
-        self._ground = Ground(installation, parts, self._certificates, Turns(), self._log_of, descriptors=raise_limit())
+        self._inputs = ListenerInputs(
+            installation, parts, self._certificates, Turns(), self._log_of, descriptors=raise_limit()
+        )
 
     async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serves until ``stop`` is set; ``ready`` is called when every listener answers."""
@@ -176,7 +178,7 @@ class Server:
     # -- starting --------------------------------------------------------------------------------------------------
 
     async def _start_listeners(self, stack: AsyncExitStack) -> None:
-        for listener, endpoints in make(self._ground, self._endpoints):
+        for listener, endpoints in make(self._inputs, self._endpoints):
             stack.push_async_callback(listener.stop)
             self._listeners.append(listener)
             await listener.start(endpoints)

@@ -31,7 +31,7 @@ from inbox.store.ports.messages import Placed
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class RehearsalMessage:
     """A message and its envelope. ``sender`` None is the null reverse-path; ``content`` has CRLF lines."""
 
     content: bytes
@@ -57,7 +57,7 @@ class Rehearsed:
         return bool(self.replies) and self.replies[-1][0] == "DATA" and self.replies[-1][1].positive
 
 
-async def rehearse(installation: Installation, letter: Letter) -> Rehearsed:
+async def rehearse(installation: Installation, letter: RehearsalMessage) -> Rehearsed:
     """Runs every stage of the SMTP port for the message, under the policies on disk.
 
     Plugins run as in the server (a virus scanner is queried); nothing is counted or stored.
@@ -74,7 +74,7 @@ async def rehearse(installation: Installation, letter: Letter) -> Rehearsed:
     return rehearsed
 
 
-async def _play(pipeline: Pipeline, installation: Installation, letter: Letter, rehearsed: Rehearsed) -> None:
+async def _play(pipeline: Pipeline, installation: Installation, letter: RehearsalMessage, rehearsed: Rehearsed) -> None:
     session = Session(
         installation.ids.new(),
         Door.SMTP,

@@ -58,7 +58,7 @@ CIRCUIT: Final = "These hosts could not be reached several times in a row; they 
 
 
 @dataclass(frozen=True, slots=True)
-class _PutOff:
+class _Postponed:
     """No attempt was made; the job is due again after this many seconds."""
 
     seconds: float
@@ -153,17 +153,17 @@ class JobDelivery:
         queued = held.queued
         started = self._clock.now()
         found = None if outbound.smarthost is not None else await self._hosts(queued)
-        if isinstance(found, _PutOff):
+        if isinstance(found, _Postponed):
             return await self._put_off(held, sender, found)
         if isinstance(found, HostReply):
-            result: Attempted | _PutOff | None = without_attempt(found, len(tried))
+            result: Attempted | _Postponed | None = without_attempt(found, len(tried))
             delivery = None
         else:
             way = way_of(queued, outbound, found, self._server_name)
             delivery, result = await self._along(held, sender, tried, way, outbound)
         if result is None:
             return None
-        if isinstance(result, _PutOff):
+        if isinstance(result, _Postponed):
             return await self._put_off(held, sender, result)
         result = with_dropped(result, [queued.job.recipients[i].address for i in tried], held.dropped)
         states = applied(queued.states, tried, result.results, self._clock.now())
@@ -171,12 +171,12 @@ class JobDelivery:
         counts = not held.unrecorded
         return await self._concluded(held, delivery, ended, ends, sender=sender, counts=counts)
 
-    async def _hosts(self, queued: QueuedJob) -> Hosts | HostReply | _PutOff:
+    async def _hosts(self, queued: QueuedJob) -> Hosts | HostReply | _Postponed:
         domain = queued.job.domain
         line = f"look-up {domain}"
         wait = await self._lines.enter(line, LOOK_UPS, (queued.tenant, queued.job.job_class))
         if wait > 0:
-            return _PutOff(wait, BUSY_DNS)
+            return _Postponed(wait, BUSY_DNS)
         try:
             return await self._exchangers.find(domain)
         finally:
@@ -184,7 +184,7 @@ class JobDelivery:
 
     async def _along(
         self, held: Held, sender: Sender, tried: list[int], way: Way, outbound: OutboundPolicy
-    ) -> tuple[Delivery | None, Attempted | _PutOff | None]:
+    ) -> tuple[Delivery | None, Attempted | _Postponed | None]:
         """Attempts this way when its capacity allows, or the way that a ``deliver`` hook chooses."""
         queued = held.queued
         key, circuit = hosts_of(way), circuit_of(way)
@@ -192,12 +192,12 @@ class JobDelivery:
         turn = (queued.tenant, queued.job.job_class)
         wait = await self._lines.enter(key, limits, turn)
         if wait > 0:
-            return None, _PutOff(wait, CAPACITY)
+            return None, _Postponed(wait, CAPACITY)
         chosen: Way | None = None
         try:
             wait = self._circuits.wait(circuit, self._clock.monotonic())
             if wait > 0:
-                return None, _PutOff(wait, CIRCUIT)
+                return None, _Postponed(wait, CIRCUIT)
             reached = False
             try:
                 delivery, mail, chosen, refusal = await self._judged(held, sender, tried, way)
@@ -221,16 +221,16 @@ class JobDelivery:
 
     async def _send_elsewhere(
         self, held: Held, mail: Outgoing, way: Way, outbound: OutboundPolicy
-    ) -> Attempted | _PutOff | None:
+    ) -> Attempted | _Postponed | None:
         key, circuit = hosts_of(way), circuit_of(way)
         limits = self._limits(key, outbound)
         wait = await self._lines.enter(key, limits, (held.queued.tenant, held.queued.job.job_class))
         if wait > 0:
-            return _PutOff(wait, CAPACITY)
+            return _Postponed(wait, CAPACITY)
         try:
             wait = self._circuits.wait(circuit, self._clock.monotonic())
             if wait > 0:
-                return _PutOff(wait, CIRCUIT)
+                return _Postponed(wait, CIRCUIT)
             result = None
             try:
                 result = await self._transmission.send(held, mail, way, key, outbound.connections)
@@ -258,7 +258,7 @@ class JobDelivery:
 
     async def _judged(
         self, held: Held, sender: Sender, tried: list[int], way: Way
-    ) -> tuple[Delivery, Outgoing | None, Way | None, Attempted | _PutOff | None]:
+    ) -> tuple[Delivery, Outgoing | None, Way | None, Attempted | _Postponed | None]:
         """Runs the ``deliver`` hooks. Returns the mail, and another way if a hook chose one; or a refusal."""
         queued = held.queued
         stored = held.content if held.content is not None else await self._contents.get(queued.blob_path)
@@ -277,7 +277,7 @@ class JobDelivery:
             return delivery, None, None, without_attempt(reply, len(tried))
         if isinstance(verdict, Defer):
             self._log.info("outbound_deferred", job=queued.job.id, by=outcome.decided_by, text=verdict.text)
-            return delivery, None, None, _PutOff(held.backoff.delay(queued.attempts), verdict.text)
+            return delivery, None, None, _Postponed(held.backoff.delay(queued.attempts), verdict.text)
         held.dropped = dropped(outcome.edits)
         tried = [i for i in tried if queued.job.recipients[i].address not in held.dropped]
         if not tried:
@@ -292,7 +292,7 @@ class JobDelivery:
 
     # --- consequences ---
 
-    async def _put_off(self, held: Held, sender: Sender, put_off: _PutOff) -> Finished:
+    async def _put_off(self, held: Held, sender: Sender, put_off: _Postponed) -> Finished:
         queued = held.queued
         states = await self._conclusion.of(queued, Ended(queued.states, (), None), sender, None)
         # With jitter: jobs that were deferred together do not all return at the same moment.

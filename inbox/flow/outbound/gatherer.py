@@ -40,6 +40,10 @@ class Backlog:
         if self._count < self._most:
             self._has_room.set()
 
+    @property
+    def is_full(self) -> bool:
+        return not self._has_room.is_set()
+
     async def room(self) -> None:
         """Waits until there are fewer."""
         await self._has_room.wait()

@@ -25,6 +25,8 @@ ATTEMPT_SECONDS: Final = attempt.ATTEMPT_SECONDS + 60
 #: Seconds for which the record of a dot is valid that was made before there was a connection. It is made again after
 #: that, with a look at the lease: the process may have been suspended.
 FRESH_SECONDS: Final = 2.0
+#: The part of a lease that may pass before it is extended.
+FRESH_LEASE: Final = 1 / 3
 _NO_BACKOFF: Final = Backoff(0, 0)
 
 
@@ -36,12 +38,14 @@ class Held:
     because the database could not record it. ``recorded_at``: the monotonic time of the record that the dot is about
     to be sent; negative if there is none. ``dropped``: the recipients, by address, that a ``deliver`` hook refused.
     ``tenant_name`` is for the log. ``content``: the message, if it is in memory. ``until``: the lease lasts at least
-    until then, by the monotonic clock. ``backoff``: the waits of the policy for its destination.
+    until then, by the monotonic clock. ``lease``: the seconds for which it is extended. ``backoff``: the waits of the
+    policy for its destination.
     """
 
     queued: QueuedJob
     content: Content | None = None
     until: float = math.inf
+    lease: float = 0.0
     lost: bool = False
     dot: bool = False
     unrecorded: bool = False
@@ -50,6 +54,10 @@ class Held:
     tenant_name: str = ""
     dropped: Mapping[str, HostReply] = field(default_factory=dict)
     backoff: Backoff = _NO_BACKOFF
+
+    def is_old(self, now: float) -> bool:
+        """Whether the lease is to be extended."""
+        return self.until - now <= self.lease * (1 - FRESH_LEASE)
 
 
 class Transmission:
@@ -107,12 +115,16 @@ class Transmission:
     async def _record(self, held: Held) -> bool:
         """Records that the dot is about to be sent. False if the lease was lost, or nothing could be recorded."""
         now = self._clock.monotonic()
+        # The outcome has a whole lease to be recorded, however busy the database is.
+        longer = held.lease if held.is_old(now) else 0.0
         try:
-            is_held = await self._sending.put(held.queued.job.id, Sending(held.queued, held.signed))
+            is_held = await self._sending.put(held.queued.job.id, Sending(held.queued, held.signed, longer))
         except StoreError as error:
             self._log.error("outbound_dot_not_recorded", job=held.queued.job.id, error=str(error))
             held.unrecorded = True
             return False
         held.lost = held.lost or not is_held
         held.recorded_at = now
+        if is_held:
+            held.until = max(held.until, now + longer)
         return not held.lost

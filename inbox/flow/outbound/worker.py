@@ -42,6 +42,8 @@ PAUSE_SECONDS: Final = 0.1
 MOST_UNRECORDED: Final = 50
 #: Leases that one transaction renews.
 RENEWED_AT_ONCE: Final = 100
+#: The part of a lease between two renewals. A lease is renewed when a third has passed: four renewals may fail.
+RENEWED_EVERY: Final = 1 / 6
 #: Seconds until an outcome that the database did not accept is written again.
 RETRY_SECONDS: Final = 1.0
 #: Labels of metrics for jobs that were deferred; ``policy`` for all others.
@@ -146,6 +148,8 @@ class QueueWorker:
     # --- claiming ---
 
     async def _step(self) -> None:
+        # While outcomes wait for a busy database, further jobs would only wait with them, and their leases pass.
+        await self._backlog.room()
         self._wakes.clear()
         limit = self._limit()
         until = self._lease_end()
@@ -204,7 +208,7 @@ class QueueWorker:
 
     def spare_lease(self, jobs: int) -> Lease | None:
         """A lease for this number of new jobs, which :meth:`take` then gets; None while the worker is busy or stops."""
-        if self._stopping or len(self._held) + jobs > MOST_HANDED:
+        if self._stopping or self._backlog.is_full or len(self._held) + jobs > MOST_HANDED:
             return None
         return Lease(self._owner, self._clock.now(), self._settings.lease)
 
@@ -215,6 +219,7 @@ class QueueWorker:
         self._begin(Held(queued, content, self._clock.monotonic() + left))
 
     def _begin(self, held: Held) -> None:
+        held.lease = self._settings.lease
         task = asyncio.create_task(self._work(held))
         self._held[task] = held
         self._places.taken += 1
@@ -319,15 +324,16 @@ class QueueWorker:
 
     async def _renew_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.lease / 3)
+            await asyncio.sleep(self._settings.lease * RENEWED_EVERY)
             await self.renew()
 
     async def renew(self) -> None:
         """Renews the leases of which a third has passed. Drops the jobs that other workers may have, unless their dot
         may have been sent."""
-        # Most jobs end before that. Renewals conflict with the outcomes of the same jobs, and so are few and small.
-        soon = self._clock.monotonic() + self._settings.lease * 2 / 3
-        old = [(task, held) for task, held in self._held.items() if held.until <= soon]
+        # Most jobs end before that. Those whose leases end first come first, as a busy database may take long.
+        now = self._clock.monotonic()
+        old = [(task, held) for task, held in self._held.items() if held.is_old(now)]
+        old.sort(key=lambda each: each[1].until)
         for begin in range(0, len(old), RENEWED_AT_ONCE):
             await self._renew(old[begin : begin + RENEWED_AT_ONCE])
 

@@ -47,7 +47,7 @@ NAME_OCTETS: Final = 253
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class KeyCheck:
     """The state of a key's DNS record (None: no answer now), and the resulting change.
 
     ``retired`` are the selectors of the replaced keys.
@@ -139,7 +139,7 @@ class Rotation:
         """
         return await asked(self._resolver, key.selector, key.domain, load_private(key.private_key_b64_pkcs8))
 
-    async def look_at(self, key: DkimKeyRecord) -> Looked:
+    async def look_at(self, key: DkimKeyRecord) -> KeyCheck:
         """Activates a key if the DNS shows it. Otherwise, or without an answer, nothing changes.
 
         Raises:
@@ -149,17 +149,17 @@ class Rotation:
         """
         found = await self.shown(key)
         if found is not Publication.PUBLISHED:
-            return Looked(key, found)
+            return KeyCheck(key, found)
         now = self._clock.now()
         retired = await self._keys.activate(key.tenant, key.domain, key.selector, now, was=key.state)
         self._log.info(
             "dkim_key_activated", domain=key.domain, selector=key.selector, algorithm=key.algorithm, retired=retired
         )
-        return Looked(key, found, True, tuple(retired))
+        return KeyCheck(key, found, True, tuple(retired))
 
     # -- the worker ------------------------------------------------------------------------------------------------
 
-    async def look(self) -> list[Looked]:
+    async def look(self) -> list[KeyCheck]:
         """One check of the due pending keys of all tenants.
 
         Raises:
@@ -174,7 +174,7 @@ class Rotation:
         looked = await asyncio.gather(*(self._look(pending[name], slots) for _, name in due))
         return [one for one in looked if one is not None]
 
-    async def _look(self, key: DkimKeyRecord, slots: asyncio.Semaphore) -> Looked | None:
+    async def _look(self, key: DkimKeyRecord, slots: asyncio.Semaphore) -> KeyCheck | None:
         async with slots:
             age = max(0.0, self._clock.now() - key.created_at)
             pause = min(age * PAUSE_SHARE, LONGEST_PAUSE) * (0.9 + 0.2 * self._random())
@@ -191,7 +191,7 @@ class Rotation:
         self._log_once(looked)
         return looked
 
-    def _log_once(self, looked: Looked) -> None:
+    def _log_once(self, looked: KeyCheck) -> None:
         """Logs a wrong record once, not every minute."""
         name, found = _name(looked.key), looked.publication
         if found is None or self._logged.get(name) is found:

@@ -18,7 +18,7 @@ class PluginSettings(BaseModel):
     field's default, the environment, ``default.yaml``, the tenant, the domain, the account.
 
     A policy's loader validates with the context ``{"facts": …}``, the fact types that installed plugins give. A method
-    ``remarks`` warns of settings that are allowed and probably not intended (:class:`inbox.policy.remarks.Remarking`).
+    ``remarks`` warns of settings that are allowed and probably not intended (:class:`inbox.policy.remarks.HasRemarks`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

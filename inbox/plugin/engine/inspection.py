@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final
 
@@ -100,7 +101,7 @@ def inspect_module(
 def _inspected(
     name: str, module: ModuleType, plugin: type[Plugin], *, source: str, version: str, environment: Mapping[str, Any]
 ) -> LoadedPlugin:
-    hooks = _hooks(plugin)
+    hooks = _hooks(plugin)  # type: ignore[arg-type]  # mypy compares the hash of instances
     stages = frozenset(hook.stage for hook in hooks)
     check_values(plugin, stages)
     _check_constructor(plugin)
@@ -158,6 +159,9 @@ def _derived(cls: type) -> type[Plugin]:
     return cls
 
 
+# A class does not change, and the check costs 1 ms. Versions of an operator's file are classes of their own: the number
+# of them that stay in memory is limited.
+@lru_cache(maxsize=128)
 def _hooks(plugin: type[Plugin]) -> tuple[Hook, ...]:
     """The hooks of a class, checked by pluggy against the hook specifications."""
     manager = pluggy.PluginManager(PROJECT)

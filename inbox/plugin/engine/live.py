@@ -27,8 +27,8 @@ import watchfiles
 
 from inbox.base.errors import PolicyError
 from inbox.plugin.api.services import Log
+from inbox.plugin.engine.folder_watch import PolicyFolderWatch
 from inbox.plugin.engine.instances import Instances
-from inbox.plugin.engine.presence import Presence
 from inbox.plugin.engine.registry import Found, Registry
 from inbox.policy.folder import DEFAULT_FILE, TENANT_FOLDER, read_policies
 from inbox.policy.mistakes import Mistakes, PolicyMistakes
@@ -68,7 +68,7 @@ class LivePolicies:
         self._lock = asyncio.Lock()
         self._errors: dict[str, str] = {}
         self._replaced = False
-        self._presence = Presence(folder, now)
+        self._presence = PolicyFolderWatch(folder, now)
         self._gone = ""
         self.found = Found({})
         self.last_error: str | None = None

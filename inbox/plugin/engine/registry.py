@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.abc import Loader
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
@@ -290,6 +290,7 @@ def _modules_of(package: str) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
 
 
+@cache
 def _version_of(distribution: str) -> str:
     try:
         return version(distribution)

@@ -10,14 +10,14 @@ from inbox.base.errors import InboxError, StoreError
 from inbox.base.limits import IMAP_EARLY_LITERAL_OCTETS, IMAP_EARLY_LITERALS, IMAP_LITERAL_OCTETS, IMAP_LITERALS
 from inbox.server.imap.append import destination, receive
 from inbox.server.imap.capability import capabilities
-from inbox.server.imap.outcome import Done, Farewell, No
+from inbox.server.imap.outcome import Done, EndConnection, No
 from inbox.server.imap.rules import News, Rule, State
 from inbox.server.imap.session import ImapSession
 from inbox.server.transport import Disconnected
 from inbox.wire.imap import render
 from inbox.wire.imap.commands import Append, Command
 from inbox.wire.imap.errors import BadCommand
-from inbox.wire.imap.framing import Announced, Broken, Event, Hopeless, Octets, Request
+from inbox.wire.imap.framing import Broken, Event, LiteralStart, LiteralTooLarge, Octets, Request
 from inbox.wire.imap.parser import parse, parse_append, tag_of
 
 
@@ -42,8 +42,8 @@ class Conversation:
         log = self._s.backend.log
         try:
             await self._serve()
-        except Farewell as farewell:
-            self._s.send(render.status("*", "BYE", farewell.text, farewell.code))
+        except EndConnection as ending:
+            self._s.send(render.status("*", "BYE", ending.text, ending.code))
         except Disconnected as reason:
             log.debug("imap_disconnected", session=self._s.session.id, reason=str(reason))
         except Exception as error:  # noqa: BLE001  the last frame of a connection: every error is logged
@@ -58,8 +58,8 @@ class Conversation:
         self._s.send(render.status("*", "OK", greeting, f"CAPABILITY {capabilities(self._s)}"))
         async for event in self._events():
             await self._handle(event)
-            if self._s.patience.closing_reason:
-                raise Farewell(self._s.patience.closing_reason)
+            if self._s.budget.closing_reason:
+                raise EndConnection(self._s.budget.closing_reason)
 
     async def _end(self) -> None:
         await self._s.deselect()
@@ -94,16 +94,16 @@ class Conversation:
                     self._bad(error)
                 else:
                     await self._execute(command)
-            case Announced():
+            case LiteralStart():
                 await self._literal(event)
             case Broken(text, reason):
                 self._bad(reason.tagged(tag_of(text)))
-            case Hopeless():
-                raise Farewell("Literal too large", "TOOBIG")
+            case LiteralTooLarge():
+                raise EndConnection("Literal too large", "TOOBIG")
             case Octets():
                 raise RuntimeError("octets of a literal that is not streamed")
 
-    async def _literal(self, announced: Announced) -> None:
+    async def _literal(self, announced: LiteralStart) -> None:
         try:
             append = parse_append(announced)
             if append is not None:
@@ -166,10 +166,10 @@ class Conversation:
         done: Done | None = None
         try:
             if self._state is State.NOT_AUTHENTICATED:
-                self._s.patience.idle()
+                self._s.budget.idle()
             done = await running
             if self._state is not State.NOT_AUTHENTICATED:
-                self._s.patience.restore()
+                self._s.budget.restore()
             answer = render.status(tag, "OK", done.text, done.code)
         except BadCommand as error:
             self._count_error(error.word)
@@ -182,7 +182,7 @@ class Conversation:
                 self._log_failure(command, error)
             refusal = No.of(error)
             answer = render.status(tag, "NO", refusal.text, refusal.code)
-        except (Farewell, Disconnected):
+        except (EndConnection, Disconnected):
             raise
         except Exception as error:  # noqa: BLE001  a bug ends one command, not the client's session
             self._log_failure(command, error)
@@ -196,7 +196,7 @@ class Conversation:
         # NO is an ordinary response for a user (a mailbox is full or gone), but an error for an unauthenticated client.
         if word == "BAD" or self._state is State.NOT_AUTHENTICATED:
             self._s.session.errors += 1
-            self._s.patience.error()
+            self._s.budget.error()
 
     def _log_failure(self, command: Command, error: Exception) -> None:
         self._s.backend.log.error(

@@ -12,7 +12,7 @@ from typing import Final
 from inbox.base.errors import AuthenticationFailed
 from inbox.base.limits import AUTH_LINE_OCTETS
 from inbox.server.imap.capability import capabilities
-from inbox.server.imap.outcome import Done, Farewell, No
+from inbox.server.imap.outcome import Done, EndConnection, No
 from inbox.server.imap.session import ImapSession
 from inbox.server.transport import Disconnected
 from inbox.wire.imap import render
@@ -118,6 +118,6 @@ async def _check(s: ImapSession, user: str, password: str) -> Done:
     except AuthenticationFailed as error:
         s.failures += 1
         if s.failures >= s.config.login_failures:
-            raise Farewell("Too many failed logins") from error
+            raise EndConnection("Too many failed logins") from error
         raise No(error.text, "AUTHENTICATIONFAILED") from error
     return Done("Logged in", f"CAPABILITY {capabilities(s)}")

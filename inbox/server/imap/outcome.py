@@ -49,7 +49,7 @@ class No(Exception):
         return cls(error.text, code)
 
 
-class Farewell(Exception):
+class EndConnection(Exception):
     """The connection ends: the server sends ``* BYE [code] text`` and closes it."""
 
     def __init__(self, text: str, code: str = "") -> None:

@@ -35,7 +35,7 @@ class News(Enum):
 class Rule:
     """``run`` gets the session and the command's arguments (a class of ``inbox.wire.imap.commands``).
 
-    It may raise ``No``, ``BadCommand``, ``InboxError`` (answered with NO), ``Farewell`` and ``Disconnected``.
+    It may raise ``No``, ``BadCommand``, ``InboxError`` (answered with NO), ``EndConnection`` and ``Disconnected``.
     """
 
     states: State

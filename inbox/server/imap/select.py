@@ -7,7 +7,7 @@ from typing import Final
 
 from inbox.flow.mailboxes import Rights
 from inbox.server.imap.mailboxes import find
-from inbox.server.imap.outcome import Done, Farewell, No
+from inbox.server.imap.outcome import Done, EndConnection, No
 from inbox.server.imap.selected import Selected
 from inbox.server.imap.session import ImapSession
 from inbox.wire.imap import render
@@ -99,7 +99,7 @@ async def idle(s: ImapSession, _: Nothing) -> Done:
                 await s.more_or_news()
         except TimeoutError:
             if loop.time() >= end:
-                raise Farewell("Disconnected for inactivity") from None
+                raise EndConnection("Disconnected for inactivity") from None
             s.send(render.status("*", "OK", "Still here"))
     if line.strip().upper() != b"DONE":
         raise BadCommand("Expected DONE")

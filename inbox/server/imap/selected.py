@@ -12,7 +12,7 @@ from inbox.flow.mailboxes.rights import CHANGING, changeable
 from inbox.flow.mailboxes.slices import SLICE, apply_in_slices
 from inbox.mail.flags import flag_names
 from inbox.plugin.api.services import Log
-from inbox.server.imap.outcome import Farewell
+from inbox.server.imap.outcome import EndConnection
 from inbox.server.imap.view import View
 from inbox.wire.imap import render
 
@@ -104,7 +104,7 @@ class Selected:
         client.
 
         Raises:
-            Farewell: the mailbox was deleted.
+            EndConnection: the mailbox was deleted.
             StoreUnavailable: the database cannot be reached now.
         """
         if not (self._stale or ask):
@@ -122,7 +122,7 @@ class Selected:
                     first = await self._messages.claim_recent(self.access)
                     view.add_recent(max(first, before + 1), view.highest_uid + 1)
         except NotFound:
-            raise Farewell("The selected mailbox was deleted") from None
+            raise EndConnection("The selected mailbox was deleted") from None
         except BaseException:
             self._stale = True
             raise

@@ -19,7 +19,7 @@ from inbox.server.fairness import Share, Turns
 from inbox.server.imap.config import ImapConfig
 from inbox.server.imap.conversation import Conversation
 from inbox.server.imap.dispatch import COMMANDS
-from inbox.server.imap.outcome import Farewell
+from inbox.server.imap.outcome import EndConnection
 from inbox.server.imap.session import Backend, ImapSession
 from inbox.server.limits import ConnectionLimits
 from inbox.server.listener import Encryption, Endpoint
@@ -119,7 +119,7 @@ class ImapServer:
                         "session_ended", id=session.session.id, door="imap", address=identity.address,
                         tenant=identity.tenant_name, peer=str(session.session.peer), why=why,
                     )  # fmt: skip
-                    session.end(Farewell(f"{why[0].upper()}{why[1:]}"))
+                    session.end(EndConnection(f"{why[0].upper()}{why[1:]}"))
 
     async def drain(self, seconds: float) -> None:
         """Refuses new clients; the others get ``* BYE`` when their command is done."""

@@ -20,12 +20,12 @@ from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Share
 from inbox.server.imap.config import ImapConfig
-from inbox.server.imap.outcome import Farewell
+from inbox.server.imap.outcome import EndConnection
 from inbox.server.imap.selected import Selected
-from inbox.server.limits import CROWDED_SECONDS, LOGGED_IN, Patience
+from inbox.server.limits import CROWDED_SECONDS, LOGGED_IN, ErrorBudget
 from inbox.server.transport import WAITING, Channel, Disconnected, Evicted, TimedOut
 from inbox.wire.imap.errors import BadCommand
-from inbox.wire.imap.framing import Announced, Broken, Framer, Hopeless, Octets, Request
+from inbox.wire.imap.framing import Broken, Framer, LiteralStart, LiteralTooLarge, Octets, Request
 
 #: Octets queued before they are written: one system call, and one turn of the loop, for many responses.
 _GATHER: Final = 64 * 1024
@@ -76,24 +76,24 @@ class ImapSession:
         self.identified = False
         self.framer = Framer(IMAP_EARLY_SKIPPED_OCTETS, IMAP_FRESH_LINE_OCTETS)
         self.share = share
-        self.patience = Patience(backend.config.max_errors, backend.config.max_early_commands, "Log in first")
+        self.budget = ErrorBudget(backend.config.max_errors, backend.config.max_early_commands, "Log in first")
         self._clock = clock
         self._command_since: float | None = None
         self.may_start_tls = may_start_tls
         self.tag = "*"
         self._out = bytearray()
         self._login_until = asyncio.get_running_loop().time() + self.config.login_timeout
-        self._ends: Farewell | None = None
+        self._ends: EndConnection | None = None
 
     # -- the end
 
     def stop(self) -> None:
         """Finishes the running command, then sends BYE: the server stops."""
-        self.end(Farewell("Server is shutting down", "UNAVAILABLE"))
+        self.end(EndConnection("Server is shutting down", "UNAVAILABLE"))
 
-    def end(self, farewell: Farewell) -> None:
+    def end(self, ending: EndConnection) -> None:
         """Finishes the running command, then sends BYE with the reason and closes the connection."""
-        self._ends = farewell
+        self._ends = ending
         self.channel.interrupt()
 
     # -- reading
@@ -102,7 +102,7 @@ class ImapSession:
         """Sends queued output and waits for more octets from the client.
 
         Raises:
-            Farewell: a timeout expired, or the server stops.
+            EndConnection: a timeout expired, or the server stops.
             Disconnected: the client is gone.
         """
         authenticated = self.session.identity is not None
@@ -113,7 +113,7 @@ class ImapSession:
                 while not await self.more_or_news():
                     pass
         except TimeoutError:
-            raise Farewell("Disconnected for inactivity" if authenticated else "Login timed out") from None
+            raise EndConnection("Disconnected for inactivity" if authenticated else "Login timed out") from None
 
     def command_read(self) -> None:
         """Restarts the timeout: a whole command, or a piece of a streamed literal, has arrived."""
@@ -129,9 +129,9 @@ class ImapSession:
             await self.channel.wait(WAITING, pressing, since)
         except Evicted:
             self.backend.log.info("imap_evicted", peer=str(self.session.peer))
-            raise Farewell("Too many connections, try again later", "UNAVAILABLE") from None
+            raise EndConnection("Too many connections, try again later", "UNAVAILABLE") from None
         except TimedOut:
-            raise Farewell("Disconnected for inactivity") from None
+            raise EndConnection("Disconnected for inactivity") from None
         data = self.channel.take()
         self.framer.feed(data)
         if not data and self.channel.at_end:
@@ -167,10 +167,10 @@ class ImapSession:
             match event:
                 case Request() | Broken():
                     return event
-                case Announced():
+                case LiteralStart():
                     self.framer.refuse(BadCommand("Unexpected literal"))
-                case Hopeless():
-                    raise Farewell("Literal too large", "TOOBIG")
+                case LiteralTooLarge():
+                    raise EndConnection("Literal too large", "TOOBIG")
                 case _:
                     await self.more()
 
@@ -223,7 +223,7 @@ class ImapSession:
         self.channel.standing = LOGGED_IN
         self.framer.line_limit = IMAP_LINE_OCTETS
         self.framer.skip_limit = IMAP_SKIPPED_OCTETS
-        self.patience = Patience(self.config.max_errors, 0, "")
+        self.budget = ErrorBudget(self.config.max_errors, 0, "")
 
     def changed(self, mailbox: str) -> None:
         """Notes that a command of this session changed a mailbox (id): if it is selected, the changes are sent at

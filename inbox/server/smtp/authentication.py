@@ -113,7 +113,7 @@ async def _ask(s: SmtpSession, challenge: bytes) -> bytes:
     since = s.backend.clock.monotonic()
     while (event := s.receiver.next_event()) is None:
         if s.leaving:
-            raise CommandError(s.farewell.code, s.farewell.enhanced, s.farewell.text)
+            raise CommandError(s.last_reply.code, s.last_reply.enhanced, s.last_reply.text)
         await s.more(since + s.config.command_seconds, since)
     if isinstance(event, Response):
         return sasl.decode(event.line)

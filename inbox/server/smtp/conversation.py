@@ -120,7 +120,7 @@ async def _converse(s: SmtpSession, commands: Mapping[Verb, Rule]) -> None:
         event = receiver.next_event()
         if event is None:
             if s.leaving and s.envelope is None:
-                s.say(s.farewell)
+                s.say(s.last_reply)
                 return
             # The deadline is for the whole command: sending it octet by octet gives the client no more time.
             since = clock.monotonic() if since is None else since
@@ -133,8 +133,8 @@ async def _converse(s: SmtpSession, commands: Mapping[Verb, Rule]) -> None:
             s.say(Reply.of(event.error))
         if s.gathered >= _GATHER:
             await s.flush()
-        if s.patience.closing_reason:
-            s.say(Reply(421, "4.7.0", s.patience.closing_reason))
+        if s.budget.closing_reason:
+            s.say(Reply(421, "4.7.0", s.budget.closing_reason))
 
 
 async def _obey(s: SmtpSession, commands: Mapping[Verb, Rule], command: Command) -> None:
@@ -146,7 +146,7 @@ async def _obey(s: SmtpSession, commands: Mapping[Verb, Rule], command: Command)
         if not rule.reads:
             s.dialogue.admit(verb)
         if rule.idle:
-            s.patience.idle()
+            s.budget.idle()
         await rule.run(s, command.argument)
     except CommandError as error:
         s.say(Reply.of(error))

@@ -63,7 +63,7 @@ async def bdat(s: SmtpSession, argument: str) -> None:
         s.reset()
     else:
         if not wanted.octets:
-            s.patience.idle()
+            s.budget.idle()
         envelope.intake = intake
         s.dialogue.succeeded(Verb.BDAT)
         s.say(Reply(250, "2.0.0", f"{wanted.octets} octets received"))
@@ -111,7 +111,7 @@ async def _complete(s: SmtpSession, intake: Intake, *, bare: bool) -> None:
     for reply in replies:
         s.say(reply)
     if any(reply.positive for reply in replies):
-        s.patience.restore()
+        s.budget.restore()
 
 
 async def _judge(s: SmtpSession, intake: Intake, *, bare: bool) -> list[Reply]:

@@ -17,7 +17,7 @@ from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Identity, Session
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Share, Turns
-from inbox.server.limits import CROWDED_SECONDS, IN_TRANSACTION, LOGGED_IN, STRANGER, ConnectionLimits, Patience
+from inbox.server.limits import CROWDED_SECONDS, IN_TRANSACTION, LOGGED_IN, STRANGER, ConnectionLimits, ErrorBudget
 from inbox.server.smtp.config import Service, SmtpConfig
 from inbox.server.smtp.intake import Intake
 from inbox.server.spool import Spool
@@ -82,7 +82,7 @@ class SmtpSession:
         in_text: a message, or a chunk of one, is being read.
         leaving: the server stops: the session ends as soon as no transaction is under way.
         closing: the session ends once the gathered replies are sent.
-        farewell: the reply with which a session ends that is leaving.
+        last_reply: the reply with which a session ends that is leaving.
         login_failures: failed logins so far.
     """
 
@@ -95,7 +95,7 @@ class SmtpSession:
         self.session = session
         self.share = share
         errors, idle = (0, 0) if service.trusted else (config.max_errors, config.max_idle_commands)
-        self.patience = Patience(errors, idle, "Too many non-mail commands")
+        self.budget = ErrorBudget(errors, idle, "Too many non-mail commands")
         self.receiver = Receiver()
         self.dialogue = Dialogue(
             lmtp=service.reply_per_recipient,
@@ -107,7 +107,7 @@ class SmtpSession:
             self.receiver.limit = AUTH_LINE_OCTETS
         self.envelope: MailTransaction | None = None
         self.in_text = self.leaving = self.closing = False
-        self.farewell = STOPPING
+        self.last_reply = STOPPING
         self.login_failures = 0
         self._out: list[bytes] = []
 
@@ -170,13 +170,13 @@ class SmtpSession:
         """
         self._out.append(render(reply, utf8=self.envelope is not None and self.envelope.smtp_utf8))
         if reply.code >= 500:
-            self.patience.error()
+            self.budget.error()
             self.session.errors += 1
         elif reply.code == 421:  # RFC 5321 §3.8: the server closes after 421
             self.closing = True
         elif reply.code >= 400 and counted:
             # Each may have cost work and a decision record: a client that keeps getting 4xx is disconnected in the end.
-            self.patience.idle()
+            self.budget.idle()
 
     def say_lines(self, lines: bytes) -> None:
         """Gathers a positive reply that is already rendered."""
@@ -233,10 +233,10 @@ class SmtpSession:
         await self.channel.start_tls(self.config.tls, self.config.tls_handshake_seconds, self._gathered())
         self.session.tls = self.channel.tls()
 
-    def leave(self, farewell: Reply | None = None) -> None:
-        """Ends the session as soon as no transaction is under way; without ``farewell`` because the server stops."""
+    def leave(self, last_reply: Reply | None = None) -> None:
+        """Ends the session as soon as no transaction is under way; without ``last_reply`` because the server stops."""
         self.leaving = True
-        self.farewell = farewell or self.farewell
+        self.last_reply = last_reply or self.last_reply
         self.channel.nudge()
 
     def close(self) -> None:

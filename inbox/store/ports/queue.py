@@ -198,10 +198,16 @@ class QueuedJob:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """An attempt about to send the final dot. ``signed``: header fields that it added; empty leaves those kept."""
+    """An attempt about to send the final dot.
+
+    Attributes:
+        signed: header fields that it added; empty leaves those kept.
+        lease: the same write makes the lease end in this many seconds, if it would end earlier; 0 leaves it.
+    """
 
     job: QueuedJob
     signed: bytes = b""
+    lease: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,12 +327,10 @@ class Queue(Protocol):
         the last job of the previous page."""
 
     async def pending(self, tenant: str, most: int) -> int:
-        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. SQLite reads its counters,
-        SurrealDB at most ``most`` jobs."""
+        """Counts the jobs of a tenant that are not dead, up to ``most``: for quotas. Reads counters, not jobs."""
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        """Counts jobs by tenant, domain and class. SQLite keeps counters, so a long queue takes no longer; SurrealDB
-        reads all jobs."""
+        """Counts jobs by tenant, domain and class. Reads counters, so a long queue takes no longer."""
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
         """Holds these jobs (at most ``MOST_JOBS``): no worker leases them until they are released; an attempt in

@@ -14,13 +14,15 @@ import msgspec
 
 from inbox.store.job_states import becomes, history_of
 from inbox.store.packed_jobs import packed, packed_states, stored_text
-from inbox.store.ports.queue import Finished, QueuedJob, Sending
+from inbox.store.ports.queue import LONGEST_LEASE, Finished, QueuedJob, Sending
 from inbox.store.sqlite.jobs import add_delivery, delivery_row, drop_mails
 
 #: The lease that must still be held: job, tenant, owner, fence.
 Held = tuple[str, str, str | None, int]
 HELD_BY: Final = "job_id = ? AND org_id = ? AND status = 'processing' AND lease_owner = ? AND fence = ?"
 _SENDING: Final = f"UPDATE outbound_queue SET dot_sent_at = ?, signed = iif(? = x'', signed, ?) WHERE {HELD_BY}"
+#: Extends the lease, too. Most dots do not: an index of leases is written for it.
+_SENDING_LONGER: Final = _SENDING.replace("SET ", "SET lease_until = max(lease_until, ?), ")
 _DELIVERED: Final = f"DELETE FROM outbound_queue WHERE {HELD_BY} RETURNING payload"
 #: Ends a lease. A job that is due at once waits for nothing; one that failed is dead.
 _END: Final = f"""
@@ -32,10 +34,12 @@ _END: Final = f"""
 
 
 class Dot(msgspec.Struct, frozen=True, array_like=True):
-    """A final dot that is about to be sent. ``signed``: the header fields that the attempt added, possibly none."""
+    """A final dot that is about to be sent. ``signed``: the header fields that the attempt added, possibly none.
+    ``until``: the earliest end of the lease from now on, in seconds since the epoch; 0 leaves it."""
 
     held: Held
     signed: bytes
+    until: float = 0.0
 
 
 class Delivered(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -73,7 +77,11 @@ def held_by(job: QueuedJob) -> Held:
 
 def dots(sending: Sequence[Sending], at: float) -> Outcomes:
     """Returns the writes of ``Queue.sending``."""
-    return Outcomes(at, tuple([Dot(held_by(one.job), one.signed) for one in sending]))
+    return Outcomes(at, tuple([_dot(one, at) for one in sending]))
+
+
+def _dot(one: Sending, at: float) -> Dot:
+    return Dot(held_by(one.job), one.signed, at + min(one.lease, LONGEST_LEASE) if one.lease else 0.0)
 
 
 def ends(finished: Sequence[Finished], at: float) -> Outcomes:
@@ -95,9 +103,7 @@ def write_outcomes(db: sqlite3.Connection, outcomes: Outcomes) -> list[str]:
     """Writes them, in the caller's transaction. Returns the ids of the jobs that were still held; nothing is written
     about the others."""
     at = outcomes.at
-    held = [
-        dot.held[0] for dot in outcomes.dots if db.execute(_SENDING, (at, dot.signed, dot.signed, *dot.held)).rowcount
-    ]
+    held = [dot.held[0] for dot in outcomes.dots if _write_dot(db, dot, at)]
     mails: list[str] = []
     for end in outcomes.ends:
         if isinstance(end, Delivered):
@@ -112,6 +118,13 @@ def write_outcomes(db: sqlite3.Connection, outcomes: Outcomes) -> list[str]:
     if mails:
         drop_mails(db, mails)
     return held
+
+
+def _write_dot(db: sqlite3.Connection, dot: Dot, at: float) -> int:
+    values = (at, dot.signed, dot.signed, *dot.held)
+    if dot.until:
+        return db.execute(_SENDING_LONGER, (dot.until, *values)).rowcount
+    return db.execute(_SENDING, values).rowcount
 
 
 def _values(end: Ended, at: float) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ from inbox.store.surreal.hosting import SurrealHosting
 from inbox.store.surreal.idempotency import SurrealIdempotencyKeys
 from inbox.store.surreal.ingest import SurrealMessageWriter
 from inbox.store.surreal.installation import SurrealInstallation
+from inbox.store.surreal.job_counts import Shards
 from inbox.store.surreal.mailboxes import SurrealMailboxes
 from inbox.store.surreal.messages import SurrealMessages
 from inbox.store.surreal.plugin_state import SurrealPluginState
@@ -42,7 +43,8 @@ class SurrealDatabase:
         self.changes = SurrealBus()
         self._gateway = gateway = Gateway(config, MIGRATIONS, self.changes.noticed, self.changes.lost)
         self.changes.attach(gateway)
-        self.writer = SurrealMessageWriter(gateway, self.changes)
+        shards = Shards()
+        self.writer = SurrealMessageWriter(gateway, self.changes, shards)
         entries = Entries(gateway)
         self.tenants = SurrealTenants(gateway, clock, ids)
         self.accounts = SurrealAccounts(gateway, clock, ids)
@@ -57,7 +59,7 @@ class SurrealDatabase:
         self.rates = LastingCounters(self._counters)
         self.dkim_keys = SurrealDkimKeys(gateway)
         self.dmarc_reports = SurrealDmarcReports(gateway)
-        self.queue = SurrealQueue(gateway, self.changes)
+        self.queue = SurrealQueue(gateway, self.changes, shards)
         self.suppressions = SurrealSuppressions(gateway)
         self.idempotency_keys = SurrealIdempotencyKeys(gateway)
         self.plugin_state = SurrealPluginState(gateway)

@@ -27,6 +27,7 @@ from inbox.store.surreal.decisions import ADD_DECISIONS, packed
 from inbox.store.surreal.entries import PLACE
 from inbox.store.surreal.gateway import Gateway, Stale
 from inbox.store.surreal.idempotency import ADD_KEYS, find, key_id
+from inbox.store.surreal.job_counts import Shards
 from inbox.store.surreal.jobs import ADD_JOBS
 from inbox.store.surreal.plan import Answer, Known, Owner, Plan, Shown
 from inbox.store.surreal.shared import ADD_EVENTS
@@ -80,8 +81,9 @@ _DELETED: Final = int(Flag.DELETED)
 class SurrealMessageWriter:
     """``MessageWriter`` of ``inbox.store.ports``."""
 
-    def __init__(self, gateway: Gateway, bus: Bus) -> None:
+    def __init__(self, gateway: Gateway, bus: Bus, shards: Shards) -> None:
         self._gateway = gateway
+        self._shards = shards
         self._bus = bus
         self._owners: dict[str, Owner] = {}
         self._log = structlog.get_logger("inbox.store")
@@ -164,9 +166,13 @@ class SurrealMessageWriter:
                 outcomes.append([])
             except (KeyTaken, NotFound) as error:
                 outcomes.append(error)
-        counters = [] if plan.empty else await self._gateway.write(_ACCEPT, **plan.values())
+        counters = [] if plan.empty else await self._gateway.retried(lambda: self._accept(plan))
         answers = iter(plan.answers(counters))
         return [outcome if isinstance(outcome, BaseException) else next(answers) for outcome in outcomes]
+
+    async def _accept(self, plan: Plan) -> list[list[int]]:
+        with self._shards.taken() as shard:
+            return list(await self._gateway.transaction(_ACCEPT, **plan.values(shard)))
 
     async def _active(self, batch: Sequence[Indexed]) -> tuple[Set[str], float]:
         """Returns the tenants with jobs that may queue them, and the database's time."""

@@ -11,6 +11,7 @@ from inbox.store.job_states import becomes, history_of
 from inbox.store.packed_jobs import packed, packed_states, stored_text
 from inbox.store.ports.queue import LONGEST_LEASE, Finished, QueuedJob
 from inbox.store.steps import CLOCK_SET_BACK_SECONDS
+from inbox.store.surreal.job_counts import count_values
 from inbox.store.surreal.jobs import Key, Row, delivery_row, job_id, turn_id, turn_of, turn_to_row
 from inbox.store.surreal.values import RecordId
 
@@ -34,8 +35,8 @@ class JobChanges:
     def remove(self, job: RecordId) -> None:
         self.gone.append(job)
 
-    def values(self) -> dict[str, Any]:
-        """Returns the values to bind for the transaction of ``SurrealQueue``."""
+    def values(self, shard: int) -> dict[str, Any]:
+        """Returns the values to bind for the transaction of ``SurrealQueue``, which counts in a shard of its own."""
         touched = [*self.changed, *self.gone]
         turns_of = {one: turn_of(row, self.now) for one, row in self.changed.items()}
         mails = Counter(self.seen[one]["payload"] for one in self.gone)
@@ -51,12 +52,14 @@ class JobChanges:
             "turns": [turn_to_row(turn) for turn in turns_of.values() if turn is not None],
             "delivered": self.delivered,
             "uses": [{"n": count, "ids": ids} for count, ids in groups.items()],
+            **count_values([self.seen[one] for one in touched], self.changed.values(), shard),
         }
 
 
 def _written(row: Row, turn: Key | None) -> Row:
     kept = {name: value for name, value in row.items() if name not in ("id", "blob_path")}
-    return {**kept, "version": row["version"] + 1, "turn": turn}
+    alive_since = None if row["status"] == "dead" else row["created_at"]
+    return {**kept, "version": row["version"] + 1, "turn": turn, "alive_since": alive_since}
 
 
 def end(changes: JobChanges, one: RecordId, finished: Finished) -> None:

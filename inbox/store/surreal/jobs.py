@@ -6,7 +6,6 @@ waiting, leased or dead. A row and its turn are always written together.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
@@ -21,17 +20,19 @@ from inbox.store.packed_jobs import (
     unpacked_states,
 )
 from inbox.store.ports.hosting import Scope
-from inbox.store.ports.queue import LONGEST_LEASE, DeliveryRecord, Finished, Job, JobClass, Lease, QueueCount, QueuedJob
+from inbox.store.ports.queue import LONGEST_LEASE, DeliveryRecord, Finished, Job, Lease, QueuedJob
+from inbox.store.surreal.job_counts import COUNT_JOBS
 from inbox.store.surreal.rows import address_id, organization_id
 from inbox.store.surreal.values import LAST, Keys, RecordId, micros
 from inbox.store.texts import clean
 from inbox.store.turns import Turn, first_due, lane_of
 
-#: Writes the rows and turns of :func:`job_values`, inside a transaction that counts them in ``copies`` of their
-#: message.
-ADD_JOBS: Final = """
+#: Writes the rows and turns of :func:`job_values` and their ``count_values``, inside a transaction that counts them in
+#: ``copies`` of their message.
+ADD_JOBS: Final = f"""
 INSERT INTO outbound_queue $jobs RETURN NONE;
-INSERT INTO outbound_turn $turns RETURN NONE"""
+INSERT INTO outbound_turn $turns RETURN NONE;
+{COUNT_JOBS}"""
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -111,6 +112,7 @@ def _new(tenant: str, email: str, job: Job, lease: Lease | None, now: float) -> 
         "attempts": 0,
         "fence": 0,
         "version": 0,
+        "alive_since": job.created_at,
         "next_attempt_at": due,
         "waits_since": None if ready else job.created_at,
     }
@@ -179,25 +181,3 @@ def row_to_delivery(row: Mapping[str, Any]) -> DeliveryRecord:
         "history": unpacked_history(values["history"]),
     }
     return DeliveryRecord(**values)
-
-
-COUNT: Final = """
-SELECT org_id, domain, class, status, hold_reason IS NOT NONE AS held, count() AS jobs,
-    math::min(created_at) AS oldest
-FROM $keys GROUP BY org_id, domain, class, status, held"""
-
-
-def counted(found: Iterable[Row]) -> list[QueueCount]:
-    """Converts the rows of COUNT."""
-    numbers: dict[tuple[str, str, JobClass], Counter[str]] = {}
-    oldest: dict[tuple[str, str, JobClass], float] = {}
-    for row in found:
-        key = row["org_id"], row["domain"], row["class"]
-        kind = "held" if row["held"] and row["status"] != "dead" else row["status"]
-        numbers.setdefault(key, Counter())[kind] += row["jobs"]
-        if kind != "dead":
-            oldest[key] = min(oldest.get(key, row["oldest"]), row["oldest"])
-    return [
-        QueueCount(*key, of["queued"], of["processing"], of["held"], of["dead"], oldest.get(key, 0.0))
-        for key, of in sorted(numbers.items())
-    ]

@@ -14,6 +14,7 @@ from inbox.store.surreal import rows
 from inbox.store.surreal.decisions import decision_values
 from inbox.store.surreal.entries import placing
 from inbox.store.surreal.idempotency import key_id, key_values
+from inbox.store.surreal.job_counts import count_values
 from inbox.store.surreal.jobs import job_values
 from inbox.store.surreal.shared import event_values
 from inbox.store.surreal.values import RecordId
@@ -168,8 +169,8 @@ class Plan:
     def empty(self) -> bool:
         return not (self._boxes or self._decisions or self._new or self._released or self._queueing or self._events)
 
-    def values(self) -> dict[str, Any]:
-        """Returns the values to bind for _ACCEPT."""
+    def values(self, shard: int) -> dict[str, Any]:
+        """Returns the values to bind for _ACCEPT, which counts jobs in a shard of its own."""
         return {
             "contents": [
                 {"id": key.key, "email": RecordId("email", email.id), "size": email.size}
@@ -185,6 +186,7 @@ class Plan:
             "events": self._events,
             "keys": self._keys,
             **self._jobs,
+            **count_values((), self._jobs["jobs"], shard),
         }
 
     def answers(self, counters: Sequence[Sequence[int]]) -> list[Answer]:

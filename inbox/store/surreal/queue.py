@@ -34,26 +34,24 @@ from inbox.store.ports.queue import (
     bounded,
 )
 from inbox.store.steps import CLOCK_SET_BACK_SECONDS
-from inbox.store.surreal import rows
+from inbox.store.surreal import job_counts, job_pages, rows
 from inbox.store.surreal.entries import DROP_MAILS
+from inbox.store.surreal.exclusion import Exclusion
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.job_changes import JobChanges, end, held_by_worker, id_of, make_due
+from inbox.store.surreal.job_counts import COUNT_JOBS, Shards, count_values
 from inbox.store.surreal.job_reports import amend_delivery, amending
 from inbox.store.surreal.jobs import (
-    ACCOUNT_OF_ADDRESS,
     ADD_JOBS,
-    COUNT,
     Row,
-    counted,
     job_id,
     job_values,
-    jobs_of,
     of_tenant,
     row_to_delivery,
     row_to_job,
     row_to_turn,
 )
-from inbox.store.surreal.values import LAST, NOW, RecordId, micros
+from inbox.store.surreal.values import NOW, RecordId, micros
 from inbox.store.texts import clean
 
 __all__ = ["ADD_JOBS", "SurrealQueue", "job_values"]
@@ -72,6 +70,7 @@ _CHANGE: Final = f"""
 IF array::len((SELECT VALUE id FROM $active WHERE is_active = false)) > 0 {{ THROW 'inbox stale' }};
 LET $versions = (SELECT VALUE version FROM $ids);
 IF $versions != $seen {{ THROW 'inbox stale' }};
+{COUNT_JOBS};
 DELETE $left RETURN NONE;
 DELETE $gone RETURN NONE;
 FOR $c IN $changed {{
@@ -94,13 +93,6 @@ SELECT VALUE id FROM outbound_turn WHERE kind = 'w' AND at <= $now LIMIT $page;
 SELECT VALUE id FROM outbound_turn WHERE kind = 'l' AND at <= $now LIMIT $page;
 SELECT VALUE id FROM outbound_turn WHERE kind = 'l' AND at >= $longest LIMIT $page;
 SELECT VALUE id FROM outbound_queue WHERE waits_since > $ahead LIMIT $page"""
-_CONDITIONS: Final = {
-    "domain": "domain = $domain",
-    "sender": "sender = $sender",
-    "status": "status = $status",
-    "before": "created_at < $before",
-    "error": "string::contains(string::lowercase(last_error ?? ''), string::lowercase($error))",
-}
 _DELETE: Final = """
 LET $old = ({found});
 DELETE $old RETURN NONE;
@@ -110,22 +102,29 @@ RETURN array::len($old)"""
 class SurrealQueue:
     """``Queue`` of ``inbox.store.ports.queue``."""
 
-    def __init__(self, gateway: Gateway, bus: Bus) -> None:
+    def __init__(self, gateway: Gateway, bus: Bus, shards: Shards) -> None:
         self._gateway = gateway
+        self._shards = shards
         self._bus = bus
         self._random = random.Random()  # noqa: S311 - the start need not be secret
         #: The tenant whose job was leased last.
         self._after = ""
+        self._exclusion = Exclusion()
 
     async def enqueue(self, tenant: str, email: str, jobs: Sequence[Job]) -> None:
+        values: dict[str, Any] = {
+            "organization": rows.organization_id(tenant),
+            "mail": RecordId("email", email),
+            "n": len(bounded(jobs)),
+            **job_values(tenant, email, jobs),
+        }
+
+        async def add() -> None:
+            with self._shards.taken() as shard:
+                await self._gateway.transaction(_ENQUEUE, **values, **count_values((), values["jobs"], shard))
+
         try:
-            await self._gateway.write(
-                _ENQUEUE,
-                organization=rows.organization_id(tenant),
-                mail=RecordId("email", email),
-                n=len(bounded(jobs)),
-                **job_values(tenant, email, jobs),
-            )
+            await self._gateway.retried(add)
         except AlreadyExists as error:
             raise AlreadyExists(f"one of the {len(jobs)} new jobs has the id of an existing job") from error
         self._bus.publish((QUEUE,))
@@ -177,17 +176,21 @@ class SurrealQueue:
                 if (one := held_by_worker(changes, job)) is not None:
                     changes.set(one, lease_until=until)
 
-        changes = await self._change([id_of(job) for job in bounded(jobs)], extend)
+        # Outcomes of the same jobs would make it start again and again, until the leases have ended.
+        async with self._exclusion.alone():
+            changes = await self._change([id_of(job) for job in bounded(jobs)], extend)
         return {row["job_id"] for row in changes.changed.values()}
 
     async def sending(self, sending: Sequence[Sending]) -> set[str]:
         def note(changes: JobChanges) -> None:
             for each in sending:
                 if (one := held_by_worker(changes, each.job)) is not None:
-                    signed = each.signed or changes.seen[one].get("signed")
-                    changes.set(one, dot_sent_at=changes.now, signed=signed)
+                    row, now = changes.seen[one], changes.now
+                    until = max(row["lease_until"], now + min(each.lease, LONGEST_LEASE) if each.lease else 0.0)
+                    changes.set(one, dot_sent_at=now, signed=each.signed or row.get("signed"), lease_until=until)
 
-        changes = await self._change([id_of(each.job) for each in bounded(sending)], note)
+        async with self._exclusion.together():
+            changes = await self._change([id_of(each.job) for each in bounded(sending)], note)
         return {row["job_id"] for row in changes.changed.values()}
 
     async def finish(self, finished: Sequence[Finished]) -> set[str]:
@@ -201,7 +204,8 @@ class SurrealQueue:
                     held.add(each.job.job.id)
                     end(changes, one, each)
 
-        await self._change([id_of(each.job) for each in bounded(finished)], work)
+        async with self._exclusion.together():
+            await self._change([id_of(each.job) for each in bounded(finished)], work)
         return held
 
     async def release_expired(self) -> int:
@@ -248,35 +252,14 @@ class SurrealQueue:
     async def jobs(
         self, tenant: str | None, wanted: JobFilter = ALL, *, after: QueuedJob | None = None, limit: int = 100
     ) -> list[QueuedJob]:
-        keys = of_tenant("outbound_queue", tenant)
-        if after is not None:
-            keys = keys._replace(first=[after.tenant, after.job.id, LAST])
-        values: Row = {
-            "domain": wanted.domain, "sender": wanted.sender, "status": wanted.status,
-            "before": wanted.created_before, "error": wanted.error,
-        }  # fmt: skip
-        where = [condition for name, condition in _CONDITIONS.items() if values[name] is not None]
-        if wanted.held is not None:
-            where.append(f"hold_reason IS {'NOT NONE' if wanted.held else 'NONE'}")
-        (found,) = await self._gateway.query(
-            f"SELECT *, payload.blob_path AS blob_path FROM $keys WHERE {' AND '.join(where) or 'true'} LIMIT $page",
-            keys=keys,
-            page=min(limit, STEP),
-            **{name: value for name, value in values.items() if value is not None},
-        )
-        return [row_to_job(row) for row in found]
+        place = None if after is None else (after.tenant, after.job.id)
+        return [row_to_job(row) for row in await job_pages.page(self._gateway, tenant, wanted, place, min(limit, STEP))]
 
     async def pending(self, tenant: str, most: int) -> int:
-        (found,) = await self._gateway.query(
-            "SELECT VALUE 1 FROM $keys WHERE status != 'dead' LIMIT $most",
-            keys=of_tenant("outbound_queue", tenant),
-            most=most,
-        )
-        return len(found)
+        return min(most, await job_counts.alive(self._gateway, tenant))
 
     async def count(self, tenant: str | None) -> list[QueueCount]:
-        (found,) = await self._gateway.query(COUNT, keys=of_tenant("outbound_queue", tenant))
-        return counted(found)
+        return await job_counts.count(self._gateway, tenant)
 
     async def hold(self, tenant: str, jobs: Sequence[str], reason: str) -> int:
         return await self._each(
@@ -335,12 +318,7 @@ class SurrealQueue:
         return len((await self._change(ids, work)).gone)
 
     async def forget(self, scope: Scope) -> int:
-        where, values = jobs_of(scope)
-        _, found = await self._gateway.query(
-            f"LET $account = {ACCOUNT_OF_ADDRESS}; SELECT VALUE id FROM $keys WHERE {where} LIMIT $page",
-            page=STEP,
-            **values,
-        )
+        found = await job_pages.of_scope(self._gateway, scope, STEP)
         return await self._remove(found) if found else 0
 
     async def forget_deliveries(self, tenant: str) -> int:
@@ -360,6 +338,7 @@ class SurrealQueue:
         sql = _DELETE.format(found="SELECT VALUE id FROM outbound_delivery WHERE delivered_at < $before LIMIT $page")
         while count := int(await self._gateway.write(sql, before=delivered_before, page=STEP)):
             total += count
+        await job_counts.prune(self._gateway)
         return total
 
     async def _change(
@@ -375,7 +354,8 @@ class SurrealQueue:
             work(changes)
             if changes.changed or changes.gone:
                 active = list(map(rows.organization_id, tenants - changes.disabled))
-                await self._gateway.transaction(_CHANGE, active=active, **changes.values())
+                with self._shards.taken() as shard:
+                    await self._gateway.transaction(_CHANGE, active=active, **changes.values(shard))
             return changes
 
         return await self._gateway.retried(attempt)

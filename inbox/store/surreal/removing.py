@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from inbox.base.errors import NotFound
 from inbox.store.ports.hosting import STEP, Cleared, Holdings, InUse, Kept, Scope
-from inbox.store.surreal import rows
+from inbox.store.surreal import job_counts, rows
 from inbox.store.surreal.entries import Entries
 from inbox.store.surreal.gateway import Gateway
 from inbox.store.surreal.jobs import ACCOUNT_OF_ADDRESS, jobs_of
@@ -127,6 +127,9 @@ class Removing:
 
     async def _jobs(self, scope: Scope) -> int:
         """Counts the jobs in the scope."""
+        if scope.domain is None and scope.account is None:
+            counted = await job_counts.count(self._gateway, scope.tenant)
+            return sum(one.queued + one.processing + one.held + one.dead for one in counted)
         where, values = jobs_of(scope)
         _, found = await self._gateway.query(
             f"LET $account = {ACCOUNT_OF_ADDRESS}; SELECT count() FROM $keys WHERE {where} GROUP ALL", **values
@@ -263,6 +266,7 @@ class Removing:
                     Keys(table, [owner.key, ""], [owner.key, LAST])
                     for table in ("subscription", "app_password", "has_shared_inbox_member", "shared_inbox_event")
                 ],
+                *[Keys(table, [owner.key], [owner.key, LAST]) for table in ("outbound_count", "outbound_alive")],
                 *[Keys(table, [name], [name, LAST]) for name in names for table in tables],
             ],
         )

@@ -32,7 +32,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
+class LiteralStart:
     """A literal of ``size`` octets follows; the client sends it without waiting unless it is ``synchronizing``.
 
     The owner must call one of :meth:`Framer.take`, :meth:`Framer.stream` or :meth:`Framer.refuse`.
@@ -62,13 +62,13 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Hopeless:
+class LiteralTooLarge:
     """The client is sending a literal that is too large even to be skipped: the connection has to end."""
 
     text: bytes
 
 
-Event = Request | Announced | Octets | Broken | Hopeless
+Event = Request | LiteralStart | Octets | Broken | LiteralTooLarge
 
 
 class _Mode(Enum):
@@ -169,7 +169,7 @@ class Framer:
                     if self._mode is _Mode.LINE:
                         return self._finished()
                     if self._mode is _Mode.DECIDE:
-                        return Announced(bytes(self._text), tuple(self._literals), self._left, self._synchronizing)
+                        return LiteralStart(bytes(self._text), tuple(self._literals), self._left, self._synchronizing)
                 case _Mode.TAKE:
                     if len(self._buffer) < self._left:
                         return None
@@ -179,7 +179,7 @@ class Framer:
                     return self._piece()
                 case _Mode.SKIP:
                     if self._skipped + self._left > self.skip_limit or self._passed_over > IMAP_LITERALS:
-                        return Hopeless(bytes(self._text[:_KEPT]))
+                        return LiteralTooLarge(bytes(self._text[:_KEPT]))
                     some = min(self._left, len(self._buffer))
                     self._skipped += some
                     self._drop(some)

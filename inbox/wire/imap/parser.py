@@ -11,7 +11,7 @@ from inbox.wire.imap.cursor import Cursor
 from inbox.wire.imap.dates import parse_date_time
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.fetch import read_items
-from inbox.wire.imap.framing import Announced, Request
+from inbox.wire.imap.framing import LiteralStart, Request
 from inbox.wire.imap.listing import read_list, read_lsub, read_status_items
 from inbox.wire.imap.mutf7 import mailbox_name
 from inbox.wire.imap.search import read_search
@@ -42,7 +42,7 @@ def parse(request: Request) -> c.Command:
     return c.Command(tag, name, arguments)
 
 
-def parse_append(announced: Announced) -> c.Command | None:
+def parse_append(announced: LiteralStart) -> c.Command | None:
     """The APPEND whose message the announced literal is; None if it is another literal.
 
     Raises:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dkim
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from benchmarks.authentication import AUTHOR, BOUNCE, OCTETS, SENDER, SHAPES, TARGET, records, results, signed
 from benchmarks.delivery import Run, Side
 from benchmarks.ours import Ours
 from benchmarks.postfix_dovecot import Peer
+from tests.support.rsa_keys import rsa_key
 
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+KEY = rsa_key(0, 2048)
 
 
 def test_its_mails_are_signed_and_of_the_promised_size() -> None:

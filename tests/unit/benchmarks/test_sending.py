@@ -18,9 +18,10 @@ from benchmarks.sending import SHAPES, Run, Side, contends, made_keys, results, 
 from benchmarks.sink import COUNTS, SAMPLE, Sink, sink
 from benchmarks.submitting import LATER_EVERY, OCTETS, Submission, message, recipient
 from benchmarks.support import Failed, free_port, until
+from tests.support.rsa_keys import rsa_key
 
 RATES = {"ours": 800.0, "fast": 400.0, "near": 320.0, "slow": 200.0}
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+KEY = rsa_key(0, 2048)
 
 
 def side(name: str, rate: float, *, ours: bool) -> Side:
@@ -58,7 +59,7 @@ def test_every_tenth_recipient_is_one_that_is_refused_for_now() -> None:
 
 def test_messages_must_be_signed_with_the_key_over_all_fields(tmp_path: Path) -> None:
     verify("a side", kept(tmp_path, mail_signed_by(KEY)), KEY)
-    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    other = rsa_key(1, 2048)
     with pytest.raises(Failed, match="no valid signature"):
         verify("a side", kept(tmp_path, mail_signed_by(other)), KEY)
     with pytest.raises(Failed, match="does not sign"):

@@ -11,7 +11,7 @@ import pytest
 from inbox.base.errors import ConfigError
 from inbox.cli import changing, tenant_changes
 from inbox.cli.account_changes import alias_key
-from inbox.cli.context import NotSo
+from inbox.cli.context import CommandFailed
 from inbox.mail.content import MemoryContent
 from inbox.policy.tenant_files import copy_policy
 from inbox.store.blobs.local import LocalBlobs
@@ -107,7 +107,7 @@ def test_the_question_is_answered_at_a_terminal(full: Cli, monkeypatch: pytest.M
     monkeypatch.setattr("typer.confirm", answer)
     change.ask(False, "deletes 3 messages permanently")
     assert asked == ["remove account ann@demo.test? This deletes 3 messages permanently."]
-    with pytest.raises(NotSo):
+    with pytest.raises(CommandFailed):
         change.ask(False, "deletes 3 messages permanently")
 
 

@@ -164,6 +164,7 @@ async def test_nobody_is_added_to_a_message_that_is_refused(here: World) -> None
     assert await here.mailbox(BOB) == []
 
 
+@pytest.mark.slow
 async def test_very_many_destinations_are_counted(here: World) -> None:
     accounts, acme = here.installation.database.accounts, await here.tenant("acme")
     for number in range(510):

@@ -20,8 +20,9 @@ from inbox.plugin.api.facts import Result
 from inbox.plugin.api.standins import MemoryResolver
 from inbox.store.ports import DkimKeyRecord
 from inbox.store.ports.queue import QueuedJob
-from tests.support.arc import record, rsa_key
+from tests.support.arc import record
 from tests.support.flow import SCRIPTED, World, world
+from tests.support.rsa_keys import rsa_key
 
 OUTSIDE = "ann@far.test"
 ALLOWED = "plugins:\n  recipients: {forward_outside: true}\n"

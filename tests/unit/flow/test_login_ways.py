@@ -14,7 +14,7 @@ from inbox.base.errors import AuthenticationFailed, StoreUnavailable
 from inbox.base.ids import RandomIds
 from inbox.flow import login as module
 from inbox.flow.dismissal import CHANGED, DISABLED, Dismissal
-from inbox.flow.guesses import FAILURES_PER_PEER
+from inbox.flow.failed_logins import FAILURES_PER_PEER
 from inbox.flow.login import PasswordLogin
 from inbox.identity.app_passwords import Presented, generate
 from inbox.identity.passwords import Passwords

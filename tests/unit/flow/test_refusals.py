@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inbox.flow import refusals
-from inbox.flow.refusals import FULL, FULL_LMTP, OVERALL, PAIRS, PEERS, REASONS, WINDOW_SECONDS, Manner, Refusals
+from inbox.flow.refusals import FULL, FULL_LMTP, OVERALL, PAIRS, PEERS, REASONS, WINDOW_SECONDS, RecordMode, Refusals
 from inbox.mail.address import Address
 from inbox.mail.reply import Reply
 from inbox.plugin.api.context import Door, Session
@@ -52,10 +52,10 @@ class Home:
         self, peer: str = "192.0.2.7", tenant: str = "", refusal: Reply = UNKNOWN, to: str = "x@demo.test"
     ) -> str:
         """The id of the counting record; empty if the refusal is recorded in full."""
-        manner = self.refusals.choose(session(peer), tenant)
-        if manner is Manner.FULL:
+        mode = self.refusals.choose(session(peer), tenant)
+        if mode is RecordMode.FULL:
             return ""
-        return await self.refusals.count(manner, session(peer), tenant, tenant, refusal, Stage.RCPT, [to])
+        return await self.refusals.count(mode, session(peer), tenant, tenant, refusal, Stage.RCPT, [to])
 
 
 async def test_the_first_are_recorded_in_full_and_the_others_counted() -> None:
@@ -142,7 +142,10 @@ async def test_a_relay_of_our_own_is_not_cut_short(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(refusals, "OVERALL", 10**9)
     home = Home()
     relay = session("127.0.0.1", Door.LMTP)
-    assert [home.refusals.choose(relay, "t1") for _ in range(FULL_LMTP + 1)][-2:] == [Manner.FULL, Manner.COUNTED]
+    assert [home.refusals.choose(relay, "t1") for _ in range(FULL_LMTP + 1)][-2:] == [
+        RecordMode.FULL,
+        RecordMode.COUNTED,
+    ]
 
 
 def test_a_count_is_rendered() -> None:

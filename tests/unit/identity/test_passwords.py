@@ -31,6 +31,11 @@ async def test_the_right_password_is_right_and_others_are_not(passwords: Passwor
     assert not await passwords.verify(stored, "")
 
 
+@pytest.mark.costly
+async def test_the_parameters_are_those_of_owasp(passwords: Passwords) -> None:
+    assert "$m=19456,t=2,p=1$" in await passwords.hash("correct horse")
+
+
 async def test_two_hashes_of_one_password_differ(passwords: Passwords) -> None:
     assert await passwords.hash("correct horse") != await passwords.hash("correct horse")
 

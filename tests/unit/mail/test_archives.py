@@ -116,6 +116,7 @@ def test_levels_are_bounded() -> None:
     assert not any(name.endswith("a.exe") for name in contents.names)
 
 
+@pytest.mark.slow
 def test_unpacking_is_bounded() -> None:
     bomb = zipped(("b.zip", zipped(("x", b"")) + bytes(3 * UNPACKED_OCTETS)))
     contents = read(bomb)

@@ -116,6 +116,7 @@ def test_a_message_that_is_not_examined_completely_is_reported(raw: bytes) -> No
     assert len(message.attachments) <= MIME_PARTS
 
 
+@pytest.mark.slow
 def test_a_message_of_many_parts_is_examined_completely() -> None:
     message = of(MIXED + FILE * (MIME_PARTS - 2) + b"--b--")
     assert message.examined_completely

@@ -46,6 +46,7 @@ def test_an_event_whose_name_is_not_written_where_it_is_logged(tmp_path: Path, m
         found(tmp_path, monkeypatch, "self._log.info(name)")
 
 
+@pytest.mark.slow
 def test_the_page_has_a_row_for_each_event() -> None:
     page, known = event_page("NOTE\n"), events()
     assert len(known) > 100
@@ -54,6 +55,7 @@ def test_the_page_has_a_row_for_each_event() -> None:
         assert all(module in line for module in event.modules)
 
 
+@pytest.mark.slow
 def test_names_are_snake_case_but_for_those_with_a_path() -> None:
     odd = [name for name in events() if not name.replace("*", "a").replace("_", "").isalpha() or not name.islower()]
     assert sorted(odd) == [

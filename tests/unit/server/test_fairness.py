@@ -10,7 +10,7 @@ import pytest
 
 from inbox.base.limits import IMAP_EARLY_COMMANDS, IMAP_ERRORS, SMTP_ERRORS
 from inbox.server.fairness import NETWORKS, SLICE_SECONDS, STARTS_BURST, Share, Turns
-from inbox.server.limits import Patience
+from inbox.server.limits import ErrorBudget
 from tests.support.imap_world import world as imap_world
 from tests.support.smtp_world import reply, smtp_world
 
@@ -144,17 +144,17 @@ async def test_the_networks_that_are_counted_are_bounded() -> None:
 
 
 def test_patience() -> None:
-    patience = Patience(2, 3, "Log in first")
+    budget = ErrorBudget(2, 3, "Log in first")
     for _ in range(2):
-        patience.error()
-    assert patience.closing_reason == "" == patience.closing_reason
-    patience.error()
-    assert patience.closing_reason == "Too many errors"
-    patience.restore()
+        budget.error()
+    assert budget.closing_reason == "" == budget.closing_reason
+    budget.error()
+    assert budget.closing_reason == "Too many errors"
+    budget.restore()
     for _ in range(4):
-        patience.idle()
-    assert patience.closing_reason == "Log in first"
-    endless = Patience(0, 0, "")
+        budget.idle()
+    assert budget.closing_reason == "Log in first"
+    endless = ErrorBudget(0, 0, "")
     endless.error()
     endless.idle()
     assert not endless.closing_reason
@@ -204,7 +204,7 @@ async def test_chunks_of_nothing_end_the_connection(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "farewell"),
+    ("line", "last_reply"),
     [
         ("", "421 4.7.0 Too many errors"),
         ("GARBAGE", "421 4.7.0 Too many errors"),
@@ -214,7 +214,7 @@ async def test_chunks_of_nothing_end_the_connection(tmp_path: Path) -> None:
         ("EHLO again.example", "421 4.7.0 Too many non-mail commands"),
     ],
 )
-async def test_an_smtp_flood_is_sent_away(line: str, farewell: str, tmp_path: Path) -> None:
+async def test_an_smtp_flood_is_sent_away(line: str, last_reply: str, tmp_path: Path) -> None:
     async with smtp_world(tmp_path, listen=False) as world:
         client = await world.greeted()
         client.send(f"{line}\r\n".encode() * 20_000)
@@ -223,8 +223,8 @@ async def test_an_smtp_flood_is_sent_away(line: str, farewell: str, tmp_path: Pa
         while said := await reply(client):
             last = said[-1]
             answers += 1
-        assert last == farewell
-        assert answers <= (SMTP_ERRORS + 2 if "errors" in farewell else 202)
+        assert last == last_reply
+        assert answers <= (SMTP_ERRORS + 2 if "errors" in last_reply else 202)
 
 
 async def test_a_flood_of_empty_lines_ends_with_bye(tmp_path: Path) -> None:

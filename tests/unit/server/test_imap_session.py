@@ -76,7 +76,7 @@ def test_logout_closes_a_tls_connection_without_waiting_for_the_client(on_uvloop
             assert said.endswith(b"* BYE Goodbye\r\na OK Logged out\r\n")
 
     async def scene() -> None:
-        # Longer than the peer's patience: only a server that closes by itself passes.
+        # Longer than the peer's budget: only a server that closes by itself passes.
         async with world(tmp_path, stop_timeout=60.0) as w:
             await asyncio.to_thread(peer, w.tls_port)
 

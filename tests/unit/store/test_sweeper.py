@@ -21,7 +21,7 @@ from inbox.store.sweeper import (
     GRACE_SECONDS,
     KEEP_SECONDS,
     NO_TENANTS,
-    Aside,
+    MovedOrphans,
     Sweeper,
     Swept,
     count_aside,
@@ -107,14 +107,14 @@ async def test_orphans_are_put_aside_and_deleted_a_week_later(blobs: LocalBlobs,
     clock.advance(GRACE_SECONDS + 1)
     assert await sweeper.sweep() == Swept(seen=43, orphans=40, unexplained=40, moved=40, waiting=40)
     assert await keys(blobs) == kept | aside(gone)
-    assert await count_aside(blobs, 100) == Aside(40, clock.now())
-    assert await count_aside(blobs, 7) == Aside(7, clock.now())
+    assert await count_aside(blobs, 100) == MovedOrphans(40, clock.now())
+    assert await count_aside(blobs, 7) == MovedOrphans(7, clock.now())
     clock.advance(KEEP_SECONDS - 1)
     assert await sweeper.sweep() == Swept(seen=3, waiting=40)
     clock.advance(2)
     assert await sweeper.sweep() == Swept(seen=3, removed=40)
     assert await keys(blobs) == kept
-    assert await count_aside(blobs, 100) == Aside()
+    assert await count_aside(blobs, 100) == MovedOrphans()
 
 
 async def test_an_orphan_that_a_message_refers_to_again_is_put_back_and_not_deleted(
@@ -149,7 +149,7 @@ async def test_more_orphans_than_a_small_share_stop_the_run_before_anything_is_m
     assert (await sweeper.sweep(deliberate=True, dry_run=True)).orphans == 51
     assert await keys(blobs) == before
     assert (await sweeper.sweep(deliberate=True)).moved == 51
-    assert await count_aside(blobs, 100) == Aside(len(gone), clock.now())
+    assert await count_aside(blobs, 100) == MovedOrphans(len(gone), clock.now())
 
 
 @pytest.mark.slow
@@ -300,7 +300,7 @@ async def test_a_blob_that_another_sweeper_moved_is_not_a_failure(
 
     monkeypatch.setattr(blobs, "move", late)
     assert (await sweeper_of(blobs, acme, clock).sweep()).failed == 0
-    assert await count_aside(blobs, 9) == Aside(3, clock.now())
+    assert await count_aside(blobs, 9) == MovedOrphans(3, clock.now())
 
 
 async def test_other_prefixes_are_left_alone(blobs: LocalBlobs, acme: Home, clock: FakeClock) -> None:

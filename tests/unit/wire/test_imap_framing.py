@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inbox.wire.imap.errors import BadCommand
-from inbox.wire.imap.framing import Announced, Broken, Event, Framer, Hopeless, Octets, Request
+from inbox.wire.imap.framing import Broken, Event, Framer, LiteralStart, LiteralTooLarge, Octets, Request
 
 NO = BadCommand("No")
 
@@ -21,7 +21,7 @@ def drained(made: Framer) -> list[Event]:
     found: list[Event] = []
     while (event := made.next_event()) is not None:
         found.append(event)
-        if isinstance(event, Announced):
+        if isinstance(event, LiteralStart):
             made.take()
     return found
 
@@ -32,15 +32,15 @@ def test_lines_are_requests_in_order() -> None:
 
 def test_a_literal_is_announced_and_becomes_part_of_its_request() -> None:
     assert drained(framer(b"a LOGIN {3}\r\nann {0+}\r\n\r\n")) == [
-        Announced(b"a LOGIN {3}\r\n", (), 3, True),
-        Announced(b"a LOGIN {3}\r\n {0+}\r\n", (b"ann",), 0, False),
+        LiteralStart(b"a LOGIN {3}\r\n", (), 3, True),
+        LiteralStart(b"a LOGIN {3}\r\n {0+}\r\n", (b"ann",), 0, False),
         Request(b"a LOGIN {3}\r\n {0+}\r\n", (b"ann", b"")),
     ]
 
 
 def test_a_streamed_literal_comes_in_pieces() -> None:
     made = framer(b"a APPEND x {5}\r\nab")
-    assert isinstance(made.next_event(), Announced)
+    assert isinstance(made.next_event(), LiteralStart)
     made.stream()
     assert made.next_event() == Octets(b"ab", 3)
     assert made.next_event() is None
@@ -69,16 +69,16 @@ def test_a_refused_nonsynchronizing_literal_is_passed_over_with_the_rest_of_its_
 
 def test_a_literal_that_is_too_large_to_pass_over_is_hopeless() -> None:
     made = framer(b"a X {99999999999999999999+}\r\n")
-    assert made.next_event() == Announced(b"a X {99999999999999999999+}\r\n", (), 10**12, False)
+    assert made.next_event() == LiteralStart(b"a X {99999999999999999999+}\r\n", (), 10**12, False)
     made.refuse(NO)
-    assert made.next_event() == Hopeless(b"a X {99999999999999999999+}\r\n")
+    assert made.next_event() == LiteralTooLarge(b"a X {99999999999999999999+}\r\n")
 
 
 def test_many_literals_of_one_command_count_together() -> None:
     made = framer(b"a X {600+}\r\n" + b"x" * 600 + b" {600+}\r\n")
     made.next_event()
     made.refuse(NO)
-    assert isinstance(made.next_event(), Hopeless)
+    assert isinstance(made.next_event(), LiteralTooLarge)
 
 
 @pytest.mark.parametrize("size", [1000, 100_000])

@@ -12,7 +12,7 @@ from inbox.wire.imap import commands as c
 from inbox.wire.imap import search as k
 from inbox.wire.imap.errors import BadCommand
 from inbox.wire.imap.fetch import Section, Word
-from inbox.wire.imap.framing import Announced, Request
+from inbox.wire.imap.framing import LiteralStart, Request
 from inbox.wire.imap.parser import parse, parse_append, tag_of
 from inbox.wire.imap.sequence import SequenceSet
 
@@ -183,16 +183,16 @@ def test_a_fetch_may_not_be_wide_or_deep() -> None:
 
 
 def test_append_is_read_when_its_message_is_announced() -> None:
-    announced = Announced(
+    announced = LiteralStart(
         b't append {5}\r\n (\\Seen x) "17-Jul-1996 02:44:25 -0700" {310}\r\n', (b"INBOX",), 310, synchronizing=True
     )
     command = parse_append(announced)
     assert command == c.Command("t", "APPEND", c.Append("INBOX", Flag.SEEN, ("x",), 837596665.0, 310))
-    assert parse_append(Announced(b"t append {5}\r\n", (), 5, synchronizing=True)) is None
-    assert parse_append(Announced(b"t login x {5}\r\n", (), 5, synchronizing=True)) is None
+    assert parse_append(LiteralStart(b"t append {5}\r\n", (), 5, synchronizing=True)) is None
+    assert parse_append(LiteralStart(b"t login x {5}\r\n", (), 5, synchronizing=True)) is None
     for text in (b"t append x (\\Nonsense) {3}\r\n", b't append x "yesterday" {3}\r\n', b"t append x y {3}\r\n"):
         with pytest.raises(BadCommand) as caught:
-            parse_append(Announced(text, (), 3, synchronizing=True))
+            parse_append(LiteralStart(text, (), 3, synchronizing=True))
         assert caught.value.tag == "t"
 
 

@@ -84,7 +84,7 @@ def test_the_variables_of_the_exporter_apply(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("manner", "why"),
+    ("behaviour", "why"),
     [
         ("unavailable", "the collector answers 503 Service Unavailable"),
         ("retry_after", "the collector answers 429 Too Many Requests"),
@@ -96,8 +96,8 @@ def test_the_variables_of_the_exporter_apply(monkeypatch: pytest.MonkeyPatch) ->
         ("stalled", "the collector does not answer within 0.3 s"),
     ],
 )
-def test_a_collector_that_fails(manner: str, why: str, caplog: pytest.LogCaptureFixture) -> None:
-    with collector(manner) as receiver:  # type: ignore[arg-type]
+def test_a_collector_that_fails(behaviour: str, why: str, caplog: pytest.LogCaptureFixture) -> None:
+    with collector(behaviour) as receiver:  # type: ignore[arg-type]
         assert send(receiver, 0.3) == why
     assert receiver.spans() == []
     assert caplog.records == [], "SpanExports logs it, once"

@@ -43,6 +43,7 @@ async def attempts_of(folder: Path, **environment: str) -> AsyncIterator[SmtpAtt
         await parts.attempts.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "server", "host", "expected"),
     [
@@ -113,6 +114,7 @@ async def test_waits_attempts_and_time_to_live(tmp_path: Path) -> None:
     assert lifetime == 5000
 
 
+@pytest.mark.slow
 async def test_batch_lease_and_poll(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(
         tmp_path,

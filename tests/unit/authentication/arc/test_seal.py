@@ -13,7 +13,8 @@ from inbox.mail.content import MemoryContent
 from inbox.plugin.api.facts import ArcFact, ArcSet, Result
 from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.api.standins import MemoryResolver
-from tests.support.arc import MESSAGE, NOW, Forwarder, passed_on, record, rsa_key
+from tests.support.arc import MESSAGE, NOW, Forwarder, passed_on, record
+from tests.support.rsa_keys import rsa_key
 
 NONE = ArcFact(Result.NONE)
 FAIL = ArcFact(Result.FAIL)

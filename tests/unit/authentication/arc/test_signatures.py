@@ -16,7 +16,8 @@ from inbox.authentication.dkim.crypto import sign
 from inbox.authentication.dkim.keys import KeyInvalid, PublicKey
 from inbox.base.limits import CLOCK_SKEW_SECONDS
 from inbox.dns.answers import DnsTemporary
-from tests.support.arc import NOW, rsa_key
+from tests.support.arc import NOW
+from tests.support.rsa_keys import rsa_key
 
 TAGS = {"a": "rsa-sha256", "b": "AAAA", "bh": "BBBB", "d": "Example.ORG", "h": "From : to", "i": "1", "s": "s"}
 PUBLIC = PublicKey("rsa", rsa_key().public_key(), 1024)

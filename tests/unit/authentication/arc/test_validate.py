@@ -21,7 +21,8 @@ from inbox.base.limits import ARC_KEYS, ARC_SETS
 from inbox.mail.content import FileContent, MemoryContent
 from inbox.plugin.api.facts import ArcFact, Result
 from inbox.plugin.api.standins import MemoryResolver
-from tests.support.arc import MESSAGE, NOW, Forwarder, passed_on, record, rsa_key
+from tests.support.arc import MESSAGE, NOW, Forwarder, passed_on, record
+from tests.support.rsa_keys import rsa_key
 
 R = TypeVar("R")
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from inbox.authentication.dkim.configured import check_private_key, field_names
+from tests.support.rsa_keys import rsa_key
 
 Key = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
@@ -25,7 +26,7 @@ def written(key: Key, encryption: KeySerializationEncryption | None = None) -> s
 
 
 def test_both_algorithms_pass_with_line_breaks() -> None:
-    text = written(rsa.generate_private_key(65537, 1024))
+    text = written(rsa_key())
     check_private_key("\n".join(text[at : at + 64] for at in range(0, len(text), 64)))
     check_private_key(written(ed25519.Ed25519PrivateKey.generate()))
 

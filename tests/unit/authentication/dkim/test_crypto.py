@@ -5,8 +5,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from inbox.authentication.dkim.crypto import sign, verify
 from inbox.plugin.api.signing import PrivateKey
+from tests.support.rsa_keys import rsa_key
 
-RSA = rsa.generate_private_key(65537, 2048)
+RSA = rsa_key(0, 2048)
 
 
 @pytest.mark.parametrize("key", [RSA, ed25519.Ed25519PrivateKey.generate()])

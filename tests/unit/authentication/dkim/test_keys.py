@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from inbox.authentication.dkim.keys import KeyInvalid, domain_name, find_key, find_keys, parse_key
 from inbox.dns.answers import DnsTemporary
 from inbox.plugin.api.standins import MemoryResolver
+from tests.support.rsa_keys import rsa_key
 
-RSA = rsa.generate_private_key(65537, 1024).public_key()
+RSA = rsa_key().public_key()
 SPKI = base64.b64encode(RSA.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 PKCS1 = base64.b64encode(RSA.public_bytes(Encoding.DER, PublicFormat.PKCS1))
 ED = base64.b64encode(

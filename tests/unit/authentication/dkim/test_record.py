@@ -7,16 +7,16 @@ import base64
 import dns.rdata
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dns.rdtypes.txtbase import TXTBase
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inbox.authentication.dkim.record import Publication, publication, record_name, record_text, zone_strings
+from tests.support.rsa_keys import rsa_key
 
-RSA = generate_private_key(65537, 2048)
-OTHER_RSA = generate_private_key(65537, 1024)
+RSA = rsa_key(0, 2048)
+OTHER_RSA = rsa_key()
 #: RFC 8463 appendix A.2.
 ED25519 = Ed25519PrivateKey.from_private_bytes(base64.b64decode("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="))
 RFC_8463_RECORD = b"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="

@@ -14,6 +14,7 @@ from inbox.base.errors import Conflict, StorageFull, StoreError, StoreUnavailabl
 from inbox.flow.outbound import worker as module
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.ports import HostReply, Outgoing, Way
+from inbox.flow.outbound.worker import MOST_UNRECORDED
 from inbox.mail.content import Content
 from inbox.store.ports.queue import Finished, JobRecipient, QueuedJob, Sending
 from tests.support.outbound import DEAD, OK, OutboundWorld
@@ -50,6 +51,7 @@ async def test_the_worker_delivers_what_is_due() -> None:
     assert len(world.attempts.dots) == 250
 
 
+@pytest.mark.slow
 async def test_a_busy_destination_is_not_claimed_faster_than_it_takes_mail() -> None:
     world = OutboundWorld()
     for number in range(3000):
@@ -112,6 +114,7 @@ async def test_an_idle_worker_only_polls() -> None:
         assert world.queue.transactions == {"lease": 1, "sending": 0, "finish": 0, "renew": 0}
 
 
+@pytest.mark.slow
 async def test_memory_does_not_grow_with_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
     world = OutboundWorld(_never, outbound={"connections": 1000})
@@ -129,6 +132,7 @@ async def test_memory_does_not_grow_with_the_queue(monkeypatch: pytest.MonkeyPat
     await task
 
 
+@pytest.mark.slow
 async def test_jobs_for_a_dead_destination_do_not_slow_down_a_live_one() -> None:
     """Trap 15: the dead hosts' time-outs last for ever here; the live ones must go on."""
 
@@ -276,11 +280,70 @@ async def test_a_born_lease_counts_from_before_the_commit() -> None:
     queued = replace(world.job(), lease_owner="w1", fence=1, lease_until=lease.until)
     world.queue.add(queued)
     world.clock.advance(121)  # The commit took so long.
+    assert len(await world.queue.lease("w2", 10, 120)) == 1
     world.worker.take(queued)
     await world.settled()
 
     assert world.attempts.dots == []
     assert world.events("outbound_lease_lost")
+
+
+@pytest.mark.parametrize("seconds", [39, 41, 119, 121])
+async def test_the_record_of_a_dot_extends_a_lease_of_which_a_third_has_passed(seconds: int) -> None:
+    """The outcome has a whole lease to be recorded. A lease that has ended is as good if nobody else took the job."""
+    world = OutboundWorld()
+    world.job()
+    (queued,) = await world.queue.lease("w1", 10, 120)
+    ends: list[float] = []
+    real = world.attempts._attempt
+
+    async def attempt(*given: object) -> object:
+        result = await real(*given)  # type: ignore[arg-type]
+        ends.append(world.queue.jobs["j1"].lease_until - world.clock.now())
+        return result
+
+    world.attempts._attempt = attempt  # type: ignore[method-assign, assignment]
+    world.clock.advance(seconds)
+    world.worker.take(queued)
+    await world.settled()
+
+    assert ends == [120 - 39 if seconds == 39 else 120]
+    assert len(world.attempts.dots) == len(world.queue.done) == 1
+
+
+async def test_leases_are_renewed_while_outcomes_wait_for_a_busy_database() -> None:
+    """Another worker that polls all the time gets none of the jobs that were sent."""
+    world = OutboundWorld()
+    goes_on = asyncio.Event()
+
+    async def slow(finished: Sequence[Finished]) -> set[str]:
+        await goes_on.wait()
+        return await world.queue.finish(finished)
+
+    world.worker._finishing = Gatherer(slow, 1000)
+    for number in range(3 * MOST_UNRECORDED):
+        world.job(f"j{number}", domain=f"d{number}.test", recipients=(JobRecipient(f"bob@d{number}.test"),))
+    async with running(world):
+        await until(lambda: world.worker._backlog.is_full)
+        claims = world.queue.transactions["lease"]
+        held = len(world.worker)
+        assert world.worker.spare_lease(1) is None, "it takes no new job either"
+        for _ in range(30):
+            world.clock.advance(20)
+            await world.worker.renew()
+            other = await world.queue.lease("w2", 1000, 5)
+            assert not {each.job.id for each in other} & {each.queued.job.id for each in world.worker._held.values()}
+            world.worker.wake()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert world.queue.transactions["lease"] - claims == 30, "only the other worker claims"
+        assert len(world.worker) == held
+        goes_on.set()
+        world.clock.advance(10)
+        await until(lambda: len(world.queue.done) == 3 * MOST_UNRECORDED)
+
+    assert len(world.attempts.dots) == 3 * MOST_UNRECORDED
+    assert not world.events("outbound_lease_lost")
 
 
 async def test_jobs_of_a_worker_that_was_killed_are_delivered_by_another() -> None:

@@ -9,7 +9,6 @@ from ipaddress import ip_address
 import dns.rdatatype
 import dns.zone
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from inbox.authentication.dkim.record import record_text
 from inbox.hosting.dns.records import (
@@ -23,9 +22,10 @@ from inbox.hosting.dns.records import (
     wanted_records,
     zone_lines,
 )
+from tests.support.rsa_keys import rsa_key
 
 ED25519 = "v=DKIM1; k=ed25519; p=" + base64.b64encode(bytes(32)).decode()
-RSA = record_text(generate_private_key(65537, 4096))
+RSA = record_text(rsa_key(0, 4096))
 NEEDS = Needs(
     "xn--bcher-kva.example",
     "mx.hoster.example",

@@ -13,7 +13,7 @@ from inbox.authentication.dkim.record import Publication, key_type, record_name
 from inbox.base.clock import SystemClock
 from inbox.base.errors import AlreadyExists, ConfigError, NotFound, StoreUnavailable
 from inbox.dns.resolver import CachingResolver
-from inbox.hosting.keys.rotation import KEYS_PER_LOOK, LONGEST_PAUSE, Looked
+from inbox.hosting.keys.rotation import KEYS_PER_LOOK, LONGEST_PAUSE, KeyCheck
 from inbox.hosting.keys.signing import load_private
 from inbox.mail.tenancy import DomainOverrides, HostedDomain, Tenant
 from inbox.store.ports import DkimKeyRecord
@@ -115,11 +115,11 @@ async def test_a_domain_that_is_not_the_tenants(world: KeyWorld) -> None:
 async def test_a_key_signs_once_the_dns_shows_it(world: KeyWorld) -> None:
     (row,) = await world.prepare("ed25519")
     rotation = world.rotation()
-    assert await rotation.look() == [Looked(row, Publication.MISSING)]
+    assert await rotation.look() == [KeyCheck(row, Publication.MISSING)]
     assert await world.states() == {row.selector: "pending"}
     world.publish(row)
     world.clock.advance(60)
-    assert await rotation.look() == [Looked(row, Publication.PUBLISHED, True)]
+    assert await rotation.look() == [KeyCheck(row, Publication.PUBLISHED, True)]
     (now,) = await world.rows()
     assert (now.state, now.activated_at) == ("active", world.clock.now())
     assert world.log.named("dkim_key_activated") == [
@@ -176,7 +176,7 @@ async def test_without_an_answer_nothing_changes(world: KeyWorld) -> None:
     name = record_name(row.selector, row.domain)
     world.dns.fails.add(name)
     rotation = world.rotation()
-    assert await rotation.look() == [Looked(row, None)]
+    assert await rotation.look() == [KeyCheck(row, None)]
     assert await world.states() == {row.selector: "pending"}
     world.dns.fails.clear()
     world.clock.advance(60)
@@ -294,5 +294,5 @@ async def test_a_zone_whose_signatures_are_wrong_activates_nothing(tmp_path: Pat
     async with key_world(tmp_path, "bogus.test") as world:
         (row,) = await world.prepare("ed25519", selector="mail")
         looked = await world.rotation(CachingResolver(SystemClock(), dns_world.resolver)).look()
-        assert looked == [Looked(row, None)]
+        assert looked == [KeyCheck(row, None)]
         assert await world.states() == {"mail": "pending"}

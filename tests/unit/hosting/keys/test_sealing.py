@@ -11,7 +11,8 @@ from inbox.plugin.api.facts import ArcFact, Facts, Result
 from inbox.plugin.api.signing import SigningKey
 from inbox.plugin.api.standins import MemoryResolver, MemorySigningKeys
 from inbox.plugin.api.testing import FakeClock, run_in_thread
-from tests.support.arc import MESSAGE, Forwarder, passed_on, record, rsa_key
+from tests.support.arc import MESSAGE, Forwarder, passed_on, record
+from tests.support.rsa_keys import rsa_key
 
 
 @pytest.fixture

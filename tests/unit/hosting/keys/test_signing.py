@@ -16,10 +16,11 @@ from inbox.mail.tenancy import DomainOverrides, HostedDomain, Tenant
 from inbox.plugin.api.signing import PrivateKey, SigningKey
 from inbox.plugin.api.testing import FakeClock
 from inbox.store.ports import DkimKeyRecord, DkimKeyState
+from tests.support.rsa_keys import rsa_key
 
 OWN = ed25519.Ed25519PrivateKey.generate()
-RSA = rsa.generate_private_key(65537, 1024)
-NEW_RSA = rsa.generate_private_key(65537, 1024)
+RSA = rsa_key()
+NEW_RSA = rsa_key(1)
 ED25519 = ed25519.Ed25519PrivateKey.generate()
 
 

@@ -90,6 +90,7 @@ def test_a_program_that_writes_no_report_is_understood() -> None:
     assert (one.address, one.status, one.code, one.is_derived) == ("one@example.org", "5.2.2", 550, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [

@@ -15,10 +15,10 @@ from inbox.base.errors import PolicyError
 from inbox.plugin import Reject, Score
 from inbox.plugin.api.testing import FakeClock, MemoryLog
 from inbox.plugin.engine.dispatcher import Dispatcher
+from inbox.plugin.engine.folder_watch import REMOVED_SECONDS
 from inbox.plugin.engine.guard import Guard
 from inbox.plugin.engine.instances import Instances
 from inbox.plugin.engine.live import LivePolicies
-from inbox.plugin.engine.presence import REMOVED_SECONDS
 from inbox.plugin.engine.registry import Registry
 from inbox.policy import folder
 from inbox.policy.mistakes import TenantSuspended

@@ -177,6 +177,7 @@ def test_the_copy_begins_while_another_process_has_its_turn(path: Path, idle: Co
     turn.close()
 
 
+@pytest.mark.slow
 def test_a_count_that_begins_with_an_earlier_one_is_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     db = connect(path, "FULL")
     db.execute("CREATE TABLE word (word TEXT)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ ENTRIES = st.dictionaries(
 ).map(lambda found: [Entry(uid, *rest) for uid, rest in found.items()])  # fmt: skip
 
 
+@pytest.mark.slow
 @given(ENTRIES)
 def test_unpack_is_the_inverse_of_pack(entries: list[Entry]) -> None:
     assert unpack(*pack(entries)) == {entry.uid: entry for entry in entries}

@@ -14,7 +14,7 @@ from inbox.policy.mistakes import PolicyMistakes
 REMOVED_SECONDS: Final = 1.0
 
 
-class Presence:
+class PolicyFolderWatch:
     """Watches for missing files in a policy folder.
 
     Args:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inbox.plugin.engine.presence import REMOVED_SECONDS, Presence
+from inbox.plugin.engine.folder_watch import REMOVED_SECONDS, PolicyFolderWatch
 
 
-def made(folder: Path) -> tuple[Presence, list[float]]:
+def made(folder: Path) -> tuple[PolicyFolderWatch, list[float]]:
     (folder / "tenants").mkdir()
     (folder / "default.yaml").touch()
     now = [0.0]
-    presence = Presence(folder, lambda: now[0])
+    presence = PolicyFolderWatch(folder, lambda: now[0])
     presence.remember()
     return presence, now
 

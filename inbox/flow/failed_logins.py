@@ -21,7 +21,7 @@ WINDOW_SECONDS: Final = 600.0
 KNOWN_SECONDS: Final = 30 * 86_400.0
 
 
-class Guesses:
+class FailedLogins:
     """Counts failures. ``peer`` is a network, ``key`` an address (``Address.key``, or empty)."""
 
     def __init__(self, rates: RateCounters, clock: Clock, log: Log) -> None:
