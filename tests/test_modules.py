@@ -44,7 +44,6 @@ TOGETHER = {
     ],
     "tests/contract/test_changes.py": [
         "inbox/store/bus.py",
-        "inbox/store/sqlite/changes.py",
         "inbox/store/surreal/changes.py",
     ],
     "tests/contract/test_credentials.py": [

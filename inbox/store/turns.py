@@ -20,6 +20,8 @@ from inbox.store.ports.queue import Job, QueuedJob
 TENANTS: Final = 64
 #: The maximum number of lookups of one tenant's jobs in one call.
 PROBES: Final = 16
+#: The part of a call that lanes to avoid get nevertheless: their jobs expire, and their destinations may be back.
+AVOIDED_PART: Final = 10
 LANES: Final = 1 << 62
 
 
@@ -51,6 +53,8 @@ class InTenant:
 
 Probe = NextTenant | InTenant
 Choice = Generator[Probe, list[Turn], list[Turn]]
+#: Due jobs of one tenant: those of its usual lanes, and those of lanes to avoid.
+_Found = tuple[list[Turn], list[Turn]]
 
 
 def lane_of(domain: str, job_class: str) -> int:
@@ -68,27 +72,38 @@ def first_due(job: Job) -> tuple[bool, float]:
     return False, min(job.not_before, max(job.expires_at, job.created_at))
 
 
-def choose(limit: int, after: str, lane: int, skipped: frozenset[str] = frozenset()) -> Choice:
+def lanes_of(lanes: Iterable[tuple[str, str]]) -> frozenset[int]:
+    """Returns the numbers of these domains and classes."""
+    return frozenset(lane_of(domain, job_class) for domain, job_class in lanes)
+
+
+def choose(
+    limit: int, after: str, lane: int, skipped: frozenset[str] = frozenset(), avoided: frozenset[int] = frozenset()
+) -> Choice:
     """Chooses up to ``limit`` jobs.
 
     Args:
         after: the tenant that was served last.
         lane: where to start within each tenant, below ``LANES``.
         skipped: tenants whose jobs wait: the disabled ones.
+        avoided: lanes that get a tenth, and what the others leave.
     """
     tenants = yield from _tenants(min(limit, TENANTS), after, skipped)
     if not tenants:
         return []
     share = -(-limit // len(tenants))
-    found = []
+    found: list[_Found] = []
     for tenant in tenants:
-        found.append((yield from _of_tenant(tenant, share, lane)))
-    return _taking_turns(found)[:limit]
+        found.append((yield from _of_tenant(tenant, share, lane, avoided)))
+    usual, others = (_taking_turns(each) for each in zip(*found, strict=True))
+    return (usual[: limit - min(len(others), limit // AVOIDED_PART)] + others)[:limit]
 
 
-def last_tenant(chosen: Sequence[Turn]) -> str:
-    """Returns the tenant after which the next call continues: every tenant has a job in the first round."""
-    return chosen[len({turn.tenant for turn in chosen}) - 1].tenant
+def last_tenant(chosen: Sequence[Turn], after: str) -> str:
+    """Returns the tenant after which the next call continues: the last one, in the order that begins after ``after``
+    and continues with the first tenant."""
+    tenants = {turn.tenant for turn in chosen}
+    return max({tenant for tenant in tenants if tenant <= after} or tenants)
 
 
 def in_order(chosen: Sequence[Turn], taken: Iterable[QueuedJob]) -> list[QueuedJob]:
@@ -115,7 +130,7 @@ def _tenants(count: int, after: str, skipped: frozenset[str]) -> Generator[Probe
     return tenants
 
 
-def _of_tenant(tenant: str, share: int, first: int) -> Generator[Probe, list[Turn], list[Turn]]:
+def _of_tenant(tenant: str, share: int, first: int, avoided: frozenset[int]) -> Generator[Probe, list[Turn], _Found]:
     lanes: dict[int, list[Turn]] = {}
     place, wrapped = first, first == 0
     for _ in range(PROBES):
@@ -123,13 +138,14 @@ def _of_tenant(tenant: str, share: int, first: int) -> Generator[Probe, list[Tur
         fresh = [turn for turn in found if turn.lane not in lanes]
         for turn in fresh:
             lanes.setdefault(turn.lane, []).append(turn)
-        if len(lanes) >= share or (wrapped and (len(found) < share or len(fresh) < len(found))):
+        if len(lanes.keys() - avoided) >= share or (wrapped and (len(found) < share or len(fresh) < len(found))):
             break
         if len(found) < share:
             place, wrapped = 0, True
         else:
             place = found[-1].lane + 1  # The rest of this lane is for later calls.
-    return _taking_turns(lanes.values())[:share]
+    usual = _taking_turns([turns for number, turns in lanes.items() if number not in avoided])
+    return usual[:share], _taking_turns([turns for number, turns in lanes.items() if number in avoided])[:share]
 
 
 def _taking_turns(groups: Iterable[list[Turn]]) -> list[Turn]:

@@ -398,6 +398,20 @@ async def test_domains_and_classes_take_turns(acme: Home, job: Callable[..., Job
     assert {one.id for one in few} < leased
 
 
+async def test_destinations_to_avoid_get_a_tenth_while_others_are_due(
+    acme: Home, job: Callable[..., Job], now: Callable[[], float]
+) -> None:
+    jobs = [job(domain=domain, job_class=kind) for domain in ("dead.test", "live.test") for kind in ("bulk",) * 30]
+    also = [job(domain="dead.test") for _ in range(30)]
+    await acme.db.queue.enqueue(acme.tenant, await stored(acme), [*jobs, *also])
+    leased = await acme.db.queue.lease("w", 20, 60.0, frozenset({("dead.test", "bulk")}))
+    counts = Counter((one.job.domain, one.job.job_class) for one in leased)
+    assert counts["dead.test", "bulk"] == 2
+    assert counts["live.test", "bulk"] == counts["dead.test", "transactional"] == 9
+    rest = await acme.db.queue.lease("w", 1000, 60.0, frozenset({("dead.test", "bulk")}))
+    assert len(rest) == 70, "no place is left empty"
+
+
 async def test_priority_comes_before_age(acme: Home, job: Callable[..., Job], now: Callable[[], float]) -> None:
     made = [job(created_at=now() - 10 + n, priority=priority) for n, priority in enumerate((0, -4, 9, 9))]
     await acme.db.queue.enqueue(acme.tenant, await stored(acme), made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -31,7 +31,17 @@ from inbox.plugin import Delivery, Plugin, hookimpl
 from inbox.plugin.testing import FakeClock, MemoryLog, PluginTest
 from inbox.policy.snapshot import PolicySet
 from inbox.store.job_states import history_of
-from inbox.store.ports.queue import PENDING, Finished, Job, JobRecipient, Queue, QueuedJob, RecipientState, Sending
+from inbox.store.ports.queue import (
+    PENDING,
+    Finished,
+    Job,
+    JobRecipient,
+    Lane,
+    Queue,
+    QueuedJob,
+    RecipientState,
+    Sending,
+)
 
 OK = HostReply(250, "2.0.0", "queued", "dot")
 LATER = HostReply(451, "4.3.0", "try later", "rcpt")
@@ -54,6 +64,8 @@ class FakeQueue:
         self.finished: list[Finished] = []
         self.transactions: dict[str, int] = {"lease": 0, "sending": 0, "finish": 0, "renew": 0}
         self.away = False
+        #: The destinations that the last lease avoided.
+        self.avoided: Set[Lane] = frozenset()
 
     def add(self, *jobs: QueuedJob) -> None:
         for queued in jobs:
@@ -72,8 +84,9 @@ class FakeQueue:
             queued.fence,
         )
 
-    async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
+    async def lease(self, owner: str, limit: int, seconds: float, avoided: Set[Lane] = frozenset()) -> list[QueuedJob]:
         self._begin("lease")
+        self.avoided = avoided
         now = self.clock.now()
         due = [
             each

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from inbox.mail.address import Address
 from inbox.mail.content import Content
 from inbox.policy.outbound import Smarthost
-from inbox.store.ports.queue import Body, Finished, Notify, QueuedJob, RecipientState, Ret, Sending
+from inbox.store.ports.queue import Body, Finished, Lane, Notify, QueuedJob, RecipientState, Ret, Sending
 
 #: The part of an attempt that a reply ends; ``policy`` and ``expired`` are the worker's own.
 Part = Literal[
@@ -26,7 +26,9 @@ REPLY_LENGTH: Final = 1000
 class Leases(Protocol):
     """The methods of :class:`inbox.store.ports.queue.Queue` that a worker calls."""
 
-    async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]: ...
+    async def lease(
+        self, owner: str, limit: int, seconds: float, avoided: Set[Lane] = frozenset()
+    ) -> list[QueuedJob]: ...
 
     async def renew(self, jobs: Sequence[QueuedJob], seconds: float) -> set[str]: ...
 

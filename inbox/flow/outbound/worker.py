@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +26,7 @@ from inbox.flow.tracing import Tracer
 from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
 from inbox.store.ports.changes import QUEUE, Changes
-from inbox.store.ports.queue import MOST_JOBS, Finished, Lease, QueuedJob
+from inbox.store.ports.queue import MOST_JOBS, Finished, Lane, Lease, QueuedJob
 
 #: Maximum number of jobs that one worker holds. A line for one set of hosts takes half of what is left, and must have
 #: room for MOST_HANDED and a claim: a job that finds none waits a second or two.
@@ -46,6 +46,9 @@ RENEWED_AT_ONCE: Final = 100
 RENEWED_EVERY: Final = 1 / 6
 #: Seconds until an outcome that the database did not accept is written again.
 RETRY_SECONDS: Final = 1.0
+#: Domains and classes, at most, that claims avoid because their circuit is open, and for how many seconds.
+MOST_AVOIDED: Final = 1000
+AVOIDED_SECONDS: Final = 60.0
 #: Labels of metrics for jobs that were deferred; ``policy`` for all others.
 _REASONS: Final = {CAPACITY: "capacity", CIRCUIT: "circuit", BUSY_DNS: "dns", UNKNOWN_OUTCOME: "unknown_outcome"}
 
@@ -103,6 +106,8 @@ class QueueWorker:
         self._claimed = 0
         self._attempted = 0
         self._put_off = 0
+        #: Domains and classes whose jobs would only wait, and until when, by the monotonic clock.
+        self._avoided: dict[Lane, float] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -185,7 +190,8 @@ class QueueWorker:
 
     async def _lease(self, limit: int) -> list[QueuedJob]:
         try:
-            leased = list(await self._queue.lease(self._owner, limit, self._settings.lease))
+            avoided = frozenset(self._avoided_now())
+            leased = list(await self._queue.lease(self._owner, limit, self._settings.lease, avoided))
         except StoreError as error:
             self._unreachable(error)
             return []
@@ -195,6 +201,20 @@ class QueueWorker:
             return []
         self._reached()
         return leased
+
+    def _avoided_now(self) -> Iterable[Lane]:
+        now = self._clock.monotonic()
+        self._avoided = {lane: until for lane, until in self._avoided.items() if until > now}
+        return self._avoided
+
+    def _note(self, finished: Finished, *, put_off: bool) -> None:
+        """Claims avoid the other jobs of a destination whose circuit is open: each would cost as much as a delivery."""
+        job = finished.job.job
+        lane = job.domain, job.job_class
+        if not put_off:
+            self._avoided.pop(lane, None)
+        elif finished.error == CIRCUIT and len(self._avoided) < MOST_AVOIDED:
+            self._avoided[lane] = self._clock.monotonic() + min(finished.delay, AVOIDED_SECONDS)
 
     def _reached(self) -> None:
         if not self._reachable:
@@ -251,7 +271,9 @@ class QueueWorker:
         if finished is None:
             self._lost(held)
             return
-        if finished.attempt is None and pending(finished.states):
+        put_off = finished.attempt is None and bool(pending(finished.states))
+        self._note(finished, put_off=put_off)
+        if put_off:
             self._put_off += 1
             self.meters.put_off(_REASONS.get(finished.error, "policy"))
         else:

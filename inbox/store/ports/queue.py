@@ -10,7 +10,7 @@ Times are compared with the database's clock: the machine's with SQLite, the ser
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, TypeVar
 
@@ -20,6 +20,8 @@ from inbox.store.ports.job_filter import ALL, JobFilter, JobStatus
 Item = TypeVar("Item")
 
 JobClass = Literal["transactional", "bulk", "dsn", "report"]
+#: A domain and a class.
+Lane = tuple[str, JobClass]
 RecipientStatus = Literal["pending", "delivered", "failed"]
 #: NOTIFY of RFC 3461 §4.1, RET of §4.3, BODY of RFC 6152 and RFC 3030.
 Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
@@ -288,10 +290,11 @@ class Queue(Protocol):
             ValueError: there are more than ``MOST_JOBS`` jobs.
         """
 
-    async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
+    async def lease(self, owner: str, limit: int, seconds: float, avoided: Set[Lane] = frozenset()) -> list[QueuedJob]:
         """Takes up to ``limit`` jobs that are due (at most ``MOST_JOBS``) for ``seconds`` (at most ``LONGEST_LEASE``).
 
-        Tenants take turns, and so do the domains and classes within a tenant; an expired job is due, too. The result
+        Tenants take turns, and so do the domains and classes within a tenant; an expired job is due, too. The jobs for
+        the domains and classes of ``avoided`` get a tenth while others are due: those that would only wait. The result
         may have fewer than ``limit`` jobs although more are due; it is empty only if nothing is due or other workers
         took the jobs at the same moment. No two workers, in any process, hold a job at the same time. The jobs of a
         disabled tenant wait until it is enabled.

@@ -94,8 +94,8 @@ def _write(db: sqlite3.Connection, message: IndexedMessage) -> list[Placed]:
     if email.id != email_id:
         # The new blob will never be referenced: the sweeper must not treat it as evidence of a wrong database.
         db.execute("INSERT OR IGNORE INTO released_blob (blob_path, at) VALUES (?, unixepoch())", (email.blob_path,))
-    if message.copies:
-        rows.complete_email(db, email_id, email)
+        if message.copies:
+            rows.complete_email(db, email_id, email)
     add_jobs(db, email.tenant, email_id, message.jobs, message.lease)
     if message.event is not None:
         add_event(db, email.tenant, email_id, message.event)

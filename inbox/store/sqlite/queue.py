@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -26,6 +26,7 @@ from inbox.store.ports.queue import (
     DeliveryRecord,
     Finished,
     Job,
+    Lane,
     QueueCount,
     QueuedJob,
     RecipientState,
@@ -128,14 +129,17 @@ class SqliteQueue:
         await self._gateway.write(lambda db: add_jobs(db, tenant, email, jobs), tenant=tenant)
         self._bus.publish((QUEUE,))
 
-    async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
+    async def lease(self, owner: str, limit: int, seconds: float, avoided: Set[Lane] = frozenset()) -> list[QueuedJob]:
         await self.release_expired()
         lane = self._random.randrange(turns.LANES)
         limit = min(limit, STEP)
-        chosen = await self._gateway.read(lambda db: _choose(db, turns.choose(limit, self._after, lane, _disabled(db))))
+        lanes = turns.lanes_of(avoided)
+        chosen = await self._gateway.read(
+            lambda db: _choose(db, turns.choose(limit, self._after, lane, _disabled(db), lanes))
+        )
         if not chosen:
             return []
-        self._after = turns.last_tenant(chosen)
+        self._after = turns.last_tenant(chosen, self._after)
 
         def work(db: sqlite3.Connection) -> list[QueuedJob]:
             until = self._now() + min(seconds, LONGEST_LEASE)

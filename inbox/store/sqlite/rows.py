@@ -155,7 +155,7 @@ _email_values: Final = attrgetter(*_EMAIL_FIELDS)
 _LIST_PLACES: Final = tuple(index for index, name in enumerate(_EMAIL_FIELDS) if name in _LISTS)
 _STRANGERS_PLACES: Final = tuple(_EMAIL_FIELDS.index(name) for name in _STRANGERS)
 _MESSAGE_ID_PLACE: Final = _EMAIL_FIELDS.index("message_id")
-#: The fields that are read from the content; the others do not depend on it, or identify the message.
+#: Fields that are read from the content of a message; the others do not depend on it, or are compared.
 _INDEX: Final = tuple(field.name for field in fields(MessageIndex) if field.name != "message_id")
 _INDEX_PLACES: Final = tuple(_EMAIL_FIELDS.index(name) for name in _INDEX)
 _INDEX_MARKS: Final = ", ".join(f"{_COLUMN_NAMES.get(name, name)} = ?" for name in _INDEX)

@@ -27,6 +27,7 @@ from inbox.store.ports.queue import (
     DeliveryRecord,
     Finished,
     Job,
+    Lane,
     QueueCount,
     QueuedJob,
     RecipientState,
@@ -129,12 +130,12 @@ class SurrealQueue:
             raise AlreadyExists(f"one of the {len(jobs)} new jobs has the id of an existing job") from error
         self._bus.publish((QUEUE,))
 
-    async def lease(self, owner: str, limit: int, seconds: float) -> list[QueuedJob]:
+    async def lease(self, owner: str, limit: int, seconds: float, avoided: Set[Lane] = frozenset()) -> list[QueuedJob]:
         await self.release_expired()
-        chosen = await self._choose(min(limit, STEP))
+        chosen = await self._choose(min(limit, STEP), turns.lanes_of(avoided))
         if not chosen:
             return []
-        self._after = turns.last_tenant(chosen)
+        self._after = turns.last_tenant(chosen, self._after)
 
         def take(changes: JobChanges) -> None:
             for one, row in changes.seen.items():
@@ -149,11 +150,11 @@ class SurrealQueue:
         changes = await self._change([job_id(turn.tenant, turn.job) for turn in chosen], take, tenants)
         return turns.in_order(chosen, map(row_to_job, changes.changed.values()))
 
-    async def _choose(self, limit: int) -> list[turns.Turn]:
+    async def _choose(self, limit: int, avoided: frozenset[int]) -> list[turns.Turn]:
         """Answers the questions of :func:`inbox.store.turns.choose` from the ids of due jobs."""
         (disabled,) = await self._gateway.query("SELECT VALUE record::id(id) FROM organization WHERE is_active = false")
         lane = self._random.randrange(turns.LANES)
-        choice = turns.choose(limit, self._after, lane, frozenset(disabled))
+        choice = turns.choose(limit, self._after, lane, frozenset(disabled), avoided)
         try:
             probe = next(choice)
             while True:

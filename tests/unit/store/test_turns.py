@@ -63,7 +63,7 @@ def test_the_next_call_continues_after_the_last_tenant() -> None:
     for _ in range(-(-200 // TENANTS)):
         chosen, _ = answer(choose(TENANTS, after, 0), due)
         seen.update(turn.tenant for turn in chosen)
-        after = last_tenant(chosen)
+        after = last_tenant(chosen, after)
     assert len(seen) == 200
 
 
@@ -87,3 +87,34 @@ def test_when_a_new_job_is_due() -> None:
     for not_before, expires_at, due in ((150.0, 200.0, 150.0), (300.0, 200.0, 200.0), (300.0, 50.0, 100.0)):
         later = Job("j", "", (JobRecipient("b@x"),), "x", 100.0, expires_at, not_before)
         assert first_due(later) == (False, due)
+
+
+def test_lanes_to_avoid_get_a_tenth_while_other_jobs_are_due() -> None:
+    due = [*turns("a", 1, 1000), *turns("a", 5, 1000), *turns("b", 5, 1000), *turns("c", 9, 1000)]
+    for start in (0, 3, 7, LANES - 1):
+        chosen, rows = answer(choose(60, "", start, avoided=frozenset({5})), due)
+        assert Counter(turn.lane for turn in chosen) == {9: 20, 1: 20, 5: 20}, "a and c have no more for this call"
+        chosen, rows = answer(choose(100, "", start, avoided=frozenset({5, 9})), [*due, *turns("d", 1, 1000)])
+        assert Counter(turn.lane in {5, 9} for turn in chosen)[True] >= 10
+        assert rows < 1000
+
+
+def test_lanes_to_avoid_of_one_tenant_leave_nine_tenths_to_the_other_lanes() -> None:
+    due = [*turns("a", 1, 1000), *turns("a", 5, 1000)]
+    for start in (0, 3, 7):
+        chosen, rows = answer(choose(100, "", start, avoided=frozenset({5})), due)
+        assert Counter(turn.lane for turn in chosen) == {1: 90, 5: 10}
+        assert rows <= 301
+        few, _ = answer(choose(100, "", start, avoided=frozenset({5})), [*turns("a", 1, 7), *turns("a", 5, 1000)])
+        assert Counter(turn.lane for turn in few) == {1: 7, 5: 93}, "no place is left empty"
+        single, _ = answer(choose(1, "", start, avoided=frozenset({5})), due)
+        assert [turn.lane for turn in single] == [1]
+
+
+@pytest.mark.parametrize("after", ["", "t3", "t9"])
+def test_the_last_tenant_of_a_call_is_found_whatever_the_order_of_its_jobs(after: str) -> None:
+    due = [turn for number in range(8) for turn in turns(f"t{number}", number % 2, 50)]
+    chosen, _ = answer(choose(4, after, 0, avoided=frozenset({1})), due)
+    expected = {"": ["t0", "t1", "t2", "t3"], "t3": ["t4", "t5", "t6", "t7"], "t9": ["t0", "t1", "t2", "t3"]}[after]
+    assert {turn.tenant for turn in chosen} <= set(expected)
+    assert last_tenant(chosen, after) in expected

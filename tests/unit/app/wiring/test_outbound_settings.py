@@ -124,7 +124,7 @@ async def test_batch_lease_and_poll(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ) as here:
         asked: asyncio.Queue[tuple[float, int, float]] = asyncio.Queue()
 
-        async def lease(owner: str, limit: int, seconds: float) -> list[QueuedJob]:
+        async def lease(owner: str, limit: int, seconds: float, avoided: object = None) -> list[QueuedJob]:
             asked.put_nowait((here.installation.clock.monotonic(), limit, seconds))
             return []
 

@@ -14,7 +14,7 @@ from inbox.base.errors import Conflict, StorageFull, StoreError, StoreUnavailabl
 from inbox.flow.outbound import worker as module
 from inbox.flow.outbound.gatherer import Gatherer
 from inbox.flow.outbound.ports import HostReply, Outgoing, Way
-from inbox.flow.outbound.worker import MOST_UNRECORDED
+from inbox.flow.outbound.worker import AVOIDED_SECONDS, MOST_UNRECORDED
 from inbox.mail.content import Content
 from inbox.store.ports.queue import Finished, JobRecipient, QueuedJob, Sending
 from tests.support.outbound import DEAD, OK, OutboundWorld
@@ -150,6 +150,22 @@ async def test_jobs_for_a_dead_destination_do_not_slow_down_a_live_one() -> None
 
         assert world.attempts.active["dead.test"] == 20
         assert not any(name.startswith("dead") for name in world.queue.done)
+
+
+async def test_claims_avoid_destinations_whose_circuit_is_open() -> None:
+    """Each job that only waits would cost as much as a delivery."""
+    reply = DEAD
+    world = OutboundWorld(lambda mail, way: reply if way.domain == "dead.test" else OK)
+    for number in range(30):
+        world.job(f"dead{number}", domain="dead.test", recipients=(JobRecipient("bob@dead.test"),))
+    world.job("live")
+    async with running(world):
+        await until(lambda: world.queue.avoided)
+        assert world.queue.avoided == {("dead.test", "transactional")}
+        reply = OK
+        world.clock.advance(AVOIDED_SECONDS + 1)
+        world.worker.wake()
+        await until(lambda: len(world.queue.done) > 1 and not world.queue.avoided)
 
 
 async def test_jobs_that_cannot_go_are_not_claimed_again_and_again() -> None:
