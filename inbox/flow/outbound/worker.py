@@ -158,6 +158,8 @@ class QueueWorker:
     async def _step(self) -> None:
         # While outcomes wait for a busy database, further jobs would only wait with them, and their leases pass.
         await self._backlog.room()
+        if self._stopping:
+            return
         self._wakes.clear()
         limit = self._limit()
         until = self._lease_end()

@@ -223,6 +223,27 @@ async def test_only_old_leases_are_renewed_and_a_few_at_once(monkeypatch: pytest
     await task
 
 
+async def test_a_worker_that_stops_while_outcomes_wait_claims_nothing() -> None:
+    world = OutboundWorld()
+
+    async def never(finished: Sequence[Finished]) -> set[str]:
+        await asyncio.Event().wait()
+        return set()
+
+    world.worker._finishing = Gatherer(never, 1000)
+    for number in range(3 * MOST_UNRECORDED):
+        world.job(f"j{number}", domain=f"d{number}.test", recipients=(JobRecipient(f"bob@d{number}.test"),))
+    task = asyncio.create_task(world.worker.run())
+    await until(lambda: world.worker._backlog.is_full)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    claims = world.queue.transactions["lease"]
+    await world.worker.stop(0)
+    async with asyncio.timeout(10):
+        await task
+    assert (world.queue.transactions["lease"], len(world.worker)) == (claims, 0)
+
+
 async def test_a_job_that_another_worker_took_is_dropped() -> None:
     world = OutboundWorld(_never)
     world.job()
