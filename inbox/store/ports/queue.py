@@ -177,6 +177,7 @@ class QueuedJob:
         fence: grows with every lease.
         dot_sent_at: when an unfinished attempt was about to send the final dot (:meth:`Queue.sending`); 0 otherwise.
         died_at: when delivery failed permanently; 0 if it has not.
+        size: octets of the stored message; 0 if they are not known. A blob of another size is damaged.
     """
 
     job: Job
@@ -196,6 +197,7 @@ class QueuedJob:
     fence: int = 0
     dot_sent_at: float = 0.0
     died_at: float = 0.0
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

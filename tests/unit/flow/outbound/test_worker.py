@@ -424,6 +424,32 @@ async def test_an_outcome_is_written_when_the_database_is_back(monkeypatch: pyte
     assert len(world.attempts.dots) == 1
 
 
+async def test_a_worker_that_leases_its_own_job_again_records_the_outcome_it_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The database was locked until the lease ended, and takes the claim before the outcome."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+    world = OutboundWorld()
+    real, locked = world.queue.finish, True
+
+    async def finish(finished: Sequence[Finished]) -> set[str]:
+        if locked:
+            raise StoreUnavailable("database is locked")
+        return await real(finished)
+
+    world.worker._finishing = Gatherer(finish, 1000)
+    world.job()
+    async with running(world):
+        await until(lambda: world.attempts.dots and world.events("outbound_queue_unreachable"))
+        world.clock.advance(121)
+        await until(lambda: world.queue.jobs["j1"].fence == 2)
+        locked = False
+        await until(lambda: world.queue.done)
+
+    assert len(world.attempts.dots) == 1
+    assert world.events("outbound_lease_lost") == []
+
+
 @pytest.mark.parametrize("error", [StorageFull("the disk is full"), Conflict("others write these rows")])
 async def test_an_outcome_is_written_when_there_is_room_again(
     monkeypatch: pytest.MonkeyPatch, error: StoreError
