@@ -126,7 +126,7 @@ class Committer:
         self._opened: Identity | None = None
         #: The last transaction found the file locked; and the seconds that the connection waits for a lock.
         self._is_locked = False
-        self._patience = BUSY_SECONDS
+        self._busy_seconds = BUSY_SECONDS
 
     @property
     def opened(self) -> Identity:
@@ -278,10 +278,10 @@ class Committer:
         """Sets how long the transaction waits for another program, after ``waited`` seconds for its turn: a process
         whose turn was long was waiting for that program, too."""
         least = min(LOCKED_SECONDS, BUSY_SECONDS)
-        patience = least if self._is_locked or waited > least else BUSY_SECONDS
-        if patience != self._patience and self._connection is not None:
-            self._connection.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
-            self._patience = patience
+        seconds = least if self._is_locked or waited > least else BUSY_SECONDS
+        if seconds != self._busy_seconds and self._connection is not None:
+            self._connection.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+            self._busy_seconds = seconds
 
     def _commit(self, batch: Sequence[Job[Any]]) -> None:
         try:
