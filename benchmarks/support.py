@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.ports import free_port as free_port
+
 #: Debian's folders of daemons and their tools; a user's PATH often lacks the last ones.
 SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -150,13 +152,6 @@ def output(*command: str) -> str:
     """The output of a short command, both streams."""
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return (ended.stdout + ended.stderr).strip()
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
