@@ -22,8 +22,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.ports import free_port as free_port
-
 #: Debian's folders of daemons and their tools; a user's PATH often lacks the last ones.
 SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
 TICKS = os.sysconf("SC_CLK_TCK")
