@@ -23,8 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.clients import smtp_source
-from benchmarks.support import Result, Skipped, answers, compared, cpu_seconds, end, program, until
-from tests.support.ports import free_port
+from benchmarks.support import Result, Skipped, answers, compared, cpu_seconds, end, free_port, program, until
 
 SESSIONS = 20
 ROUNDS = 7
