@@ -21,7 +21,8 @@ from benchmarks import delivery, smtp_accept
 from benchmarks.delivery import SHAPES, account, folder_for, measure
 from benchmarks.ours import ROOT, serving
 from benchmarks.smtp_accept import NEW, REUSED
-from benchmarks.support import Result, ending_on_signals, free_port, machine, median_ratio, set_apart, table
+from benchmarks.support import Result, ending_on_signals, machine, median_ratio, set_apart, table
+from tests.support.ports import free_port
 
 ROUNDS = 7
 #: The highest permitted ratio of CPU times, this revision to the other.

@@ -19,12 +19,13 @@ from contextlib import ExitStack, closing
 from benchmarks.claiming import add_jobs
 from benchmarks.delivery import folder_for
 from benchmarks.memory import high_water
-from benchmarks.support import Result, Skipped, cpu_seconds, descendants, free_port, machine, median_ratio, until
+from benchmarks.support import Result, Skipped, cpu_seconds, descendants, machine, median_ratio, until
 from inbox.app.wiring.installation import Installation
 from inbox.mail.content import MemoryContent
 from inbox.store.ports.ingest import Indexed, IndexedMessage
 from inbox.store.ports.queue import Job, JobRecipient
 from tests.support.counting_sink import CountingSink, counting_sink
+from tests.support.ports import free_port
 from tests.support.queue_processes import QueueProcesses
 from tests.support.store import IDS, email
 from tests.support.surreal_server import FOLDER, SurrealServer

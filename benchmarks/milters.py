@@ -17,7 +17,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.support import Failed, Skipped, end, free_port, output, program, until
+from benchmarks.support import Failed, Skipped, end, output, program, until
+from tests.support.ports import free_port
 
 #: Compiling its regular expressions and loading its scripts takes rspamd a while.
 SECONDS_TO_START = 90

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.support import Failed, answers, end, free_port, until
+from benchmarks.support import Failed, answers, end, until
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 DOMAIN = "ours.test"

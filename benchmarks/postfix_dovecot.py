@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import mtas
-from benchmarks.support import Failed, Skipped, answers, end, free_port, output, program, until
+from benchmarks.support import Failed, Skipped, answers, end, output, program, until
+from tests.support.ports import free_port
 
 DOMAIN = "peer.test"
 PASSWORD = "correct-horse"

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from benchmarks import mtas
 from benchmarks.postfix_dovecot import dovecot_version
-from benchmarks.support import Failed, Skipped, answers, end, free_port, output, program, until
+from benchmarks.support import Failed, Skipped, answers, end, output, program, until
+from tests.support.ports import free_port
 
 DOMAIN = "ours.test"
 USER = f"ann@{DOMAIN}"

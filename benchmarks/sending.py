@@ -42,7 +42,6 @@ from benchmarks.support import (
     Skipped,
     answers,
     cpu_seconds,
-    free_port,
     has_ended,
     machine,
     median_ratio,
@@ -50,6 +49,7 @@ from benchmarks.support import (
     set_apart,
     until,
 )
+from tests.support.ports import free_port
 
 #: More messages take longer in proportion; fewer favour peers that have nothing to warm up.
 MESSAGES = int(os.environ.get("BENCH_SENDING_MESSAGES", "5000"))

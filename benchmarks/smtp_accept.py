@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.clients import smtp_source
-from benchmarks.support import Result, Skipped, answers, compared, cpu_seconds, end, free_port, program, until
+from benchmarks.support import Result, Skipped, answers, compared, cpu_seconds, end, program, until
+from tests.support.ports import free_port
 
 SESSIONS = 20
 ROUNDS = 7

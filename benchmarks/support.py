@@ -152,13 +152,6 @@ def output(*command: str) -> str:
     return (ended.stdout + ended.stderr).strip()
 
 
-def free_port() -> int:
-    """A loopback port that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def ending_on_signals() -> Iterator[None]:
     """SIGTERM ends the run as Ctrl-C does, so that every ``finally`` is reached."""

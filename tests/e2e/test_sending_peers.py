@@ -13,7 +13,8 @@ from benchmarks.senders import PEERS, REMOTE
 from benchmarks.sending import made_keys, submission, verify
 from benchmarks.sink import sink
 from benchmarks.submitting import LATER_EVERY, submit
-from benchmarks.support import Skipped, free_port, until
+from benchmarks.support import Skipped, until
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 COUNT = 40

@@ -17,7 +17,8 @@ from benchmarks.senders import SELECTOR, SIGNED, Sender
 from benchmarks.sending import SHAPES, Run, Side, contends, made_keys, results, settings, steadiness, verify
 from benchmarks.sink import COUNTS, SAMPLE, Sink, sink
 from benchmarks.submitting import LATER_EVERY, OCTETS, Submission, message, recipient
-from benchmarks.support import Failed, free_port, until
+from benchmarks.support import Failed, until
+from tests.support.ports import free_port
 from tests.support.rsa_keys import rsa_key
 
 RATES = {"ours": 800.0, "fast": 400.0, "near": 320.0, "slow": 200.0}
