@@ -7,8 +7,8 @@ from functools import cache
 from itertools import cycle
 from typing import Final
 
-#: Below the ports that the kernel gives to connections and to programs that bind port 0 (from 32768 on Linux): none of them
-#: can take a port between the moment when a test chooses it and the moment when its program binds it.
+#: Below the ports that the kernel gives to connections and to programs that bind port 0 (from 32768 on Linux): none of
+#: them can take a port between the moment when a test chooses it and the moment when its program binds it.
 FIRST: Final = 10_000
 LAST: Final = 32_767
 #: The number of ports that a process claims.
