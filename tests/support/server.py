@@ -138,7 +138,7 @@ class RunningServer:
         passwords.close()
 
     def start(self, stderr: IO[bytes] | int | None = None) -> RunningServer:
-        """Starts the process and returns when its SMTP door (or, without one, its IMAP door) greets and it can be asked.
+        """Starts the process; returns when its SMTP door (without one, its IMAP door) and its admin socket answer.
 
         Args:
             stderr: where its log goes instead of the file ``log``.
