@@ -123,8 +123,9 @@ async def build(
 ) -> None:
     """Build the reports of a day as mails ready to send, and list the domains that get none, with reasons.
 
-    Nothing is sent. A report goes to another organization than the one that it is about only if the destination's
-    DNS permits it. A second build of a day gives the same reports, which count for --most and --most-each.
+    Nothing is sent; the server sends them by itself if server.reports.sender is set. A report goes to another
+    organization than the one that it is about only if the destination's DNS permits it. A second build of a day gives
+    the same reports, which count for --most and --most-each.
     """
     day, only = _day(date), canonical_domain(domain) if domain is not None else None
     settings = config()

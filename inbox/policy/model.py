@@ -66,7 +66,26 @@ class DecisionSettings(Shape):
 
 
 class ReportSettings(Shape):
-    """Retention of DMARC aggregate reports and of the observations for our own."""
+    """DMARC aggregate reports: retention, and the sending of our own."""
+
+    sender: str | None = None
+    """The address in From of our own reports, in a hosted domain that signs with DKIM; ``null``: none are sent."""
+    organization: str = Field("", max_length=200)
+    """The name of the reporter in our own reports; empty: SERVER_HOSTNAME."""
+    per_day: int = Field(5000, ge=1, le=1_000_000)
+    """Mails with reports about one day, the domains with the most messages first."""
+    per_host: int = Field(500, ge=1, le=1_000_000)
+    """Mails with reports about one day to one destination host."""
+
+    @field_validator("sender")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            return str(Address.parse(value))
+        except AddressError as error:
+            raise ValueError("must be an address such as dmarc@example.com") from error
 
     keep_days: int = Field(400, ge=1, le=3650)
     """Days after which a report about a hosted domain is removed."""

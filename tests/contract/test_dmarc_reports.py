@@ -71,6 +71,20 @@ def mail(number: int, host: str = "x.test", day: str = DAY) -> OutgoingReport:
     return OutgoingReport(day, host, f"r@{host}", f"id-{number}")
 
 
+async def test_a_message_is_sent_once(db: Database, opener: Opener) -> None:
+    other = await opener()
+    wanted = [mail(1), mail(2), mail(1, day="2026-11-23")]
+    await db.dmarc_reports.claim(wanted, 10, 10)
+    assert await db.dmarc_reports.sent(DAY) == set()
+    noted = await asyncio.gather(*(each.dmarc_reports.note_sent(mail(1)) for each in (db, other, db, other)))
+    assert sorted(noted) == [False, False, False, True], "one of several instances sends it"
+    assert await other.dmarc_reports.sent(DAY) == {("id-1", "r@x.test")}
+    assert not await db.dmarc_reports.note_sent(mail(9)), "it was never granted"
+    assert await db.dmarc_reports.claim([mail(1), mail(9)], 3, 10) == ["granted", "granted"]
+    await db.dmarc_reports.forget_observations("2026-11-23")
+    assert await db.dmarc_reports.sent(DAY) == set()
+
+
 async def test_a_day_has_a_cap_in_all_and_for_each_host(db: Database) -> None:
     claim = db.dmarc_reports.claim
     assert await claim([mail(n) for n in range(3)], 4, 2) == ["granted", "granted", "host"]

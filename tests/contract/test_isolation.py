@@ -258,7 +258,8 @@ ELSEWHERE = {
     "Mailboxes.renumber", "Tenants.hosted", "Hosting.without_access", "Hosting.rename_tenant", "Hosting.end_tenant",
     "Queue.lease", "Queue.release_expired", "Queue.prune", "PluginState.prune",
     "Suppressions.put", "Suppressions.prune", "IdempotencyKeys.prune",
-    "DmarcReports.claim", "Accounts.all", "Accounts.first", "Accounts.aliases", "Decisions.get", "Decisions.search",
+    "DmarcReports.claim", "DmarcReports.note_sent", "DmarcReports.sent", "Accounts.all", "Accounts.first",
+    "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
 
 

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+import base64
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from inbox.app.config.loading import load
+from inbox.app.wiring.installation import opened
+from inbox.app.wiring.program import wire
+from inbox.app.wiring.reports import make_report_sender
 from inbox.authentication.aggregate.build import Submitter
 from inbox.authentication.aggregate.parse import parse_mail
-from inbox.authentication.aggregate.records import decode_details, decode_observation
+from inbox.authentication.aggregate.records import (
+    decode_details,
+    decode_observation,
+    encode_observation,
+    observation_key,
+)
 from inbox.base.clock import SystemClock
 from inbox.dns.resolver import CachingResolver
 from inbox.hosting.reports.building import Reporting
 from inbox.mail.content import MemoryContent
 from inbox.mail.message import Message
-from inbox.plugin.api.testing import run_in_thread
-from inbox.store.ports import StoredReport
+from inbox.plugin.api.testing import MemoryLog, run_in_thread
+from inbox.store.ports import ObservationCount, StoredReport
 from inbox.store.sqlite.database import SqliteDatabase
-from tests.support.aggregate import gzipped_mail, mailed
+from tests.support.aggregate import SEEN, gzipped_mail, mailed
 from tests.support.dns_world import DnsWorld
 from tests.support.flow import World, world
+from tests.support.remote_servers import smtp_sink, transactions
+from tests.support.rsa_keys import rsa_key
+from tests.support.server import RunningServer
 from tests.support.store import IDS
 
 POLICY = "plugins:\n  recipients: {}\n  dmarc_reports: {}\n"
@@ -178,3 +194,46 @@ async def test_observations_are_in_the_database_when_the_server_has_stopped(tmp_
     await database.close()
     assert (counted.policy_domain, counted.count) == ("elsewhere.test", 3)
     assert decode_observation(counted.body).source_ip == "192.0.2.7"
+
+
+@pytest.mark.real
+def test_a_running_server_sends_our_report_with_its_signature(tmp_path: Path) -> None:
+    day = (datetime.now(UTC) - timedelta(days=2)).strftime("%Y-%m-%d")
+    published = (("p", "none"), ("rua", "mailto:r@elsewhere.test"))
+    seen = encode_observation(
+        replace(SEEN, day=day, policy_domain="elsewhere.test", header_from="elsewhere.test", published=published)
+    )
+    der = rsa_key(0, 2048).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    signs = {
+        "SMTP_DKIM_DOMAIN": "demo.test",
+        "SMTP_DKIM_SELECTOR": "mail",
+        "SMTP_DKIM_PRIVATE_KEY_B64_PKCS8": base64.b64encode(der).decode(),
+    }
+    server = RunningServer(tmp_path, ("smtp",), environment=signs)
+    server.populate()
+
+    async def queue_reports() -> str:
+        """The work of the housekeeping, which begins half an hour after the start."""
+        async with opened(load(server.env)) as installation, wire(installation) as parts:
+            counted = ObservationCount(day, "elsewhere.test", observation_key(seen), seen, 4)
+            await installation.database.dmarc_reports.count([counted])
+            await make_report_sender(installation, parts, MemoryLog()).run()
+            (queued,) = await installation.database.queue.jobs(None)
+            return queued.job.id
+
+    try:
+        with smtp_sink(kept=tmp_path / "sink") as sink:
+            outbound = f"outbound:\n  tls: opportunistic\n  smarthost: {{host: 127.0.0.1, port: {sink.port}}}\n"
+            reports = "server: {reports: {sender: dmarc@demo.test}}\n"
+            server.policy("default.yaml", f"plugins:\n  recipients: {{}}\n  dkim: {{}}\n{outbound}{reports}")
+            job = asyncio.run(queue_reports())
+            server.start()
+            shown = server.cli("queue", "retry", job, "--json")  # it would leave within four hours
+            assert shown.returncode == 0, shown.stderr
+            (message,) = transactions(sink, 1)
+    finally:
+        server.close()
+    assert b"DKIM-Signature: " in message
+    assert b"d=demo.test" in message
+    report = parse_mail(Message(MemoryContent(message.replace(b"\n", b"\r\n"))))
+    assert (report.domain, [row.count for row in report.rows]) == ("elsewhere.test", [4])

@@ -124,6 +124,25 @@ def test_records_are_removed_after_their_time(tmp_path: Path) -> None:
         server.close()
 
 
+def test_the_record_of_a_delivery_is_removed_after_its_time(tmp_path: Path) -> None:
+    """SMTP_OUTBOUND_DELIVERY_RETENTION_SECS; nothing else is old enough."""
+    quick = {"SMTP_OUTBOUND_DELIVERY_RETENTION_SECS": "1", "SMTP_OUTBOUND_QUEUE_CLEANUP_INTERVAL_SECS": "1"}
+    server = RunningServer(tmp_path, ("smtp", "submission"), environment={**QUICK, **quick})
+    server.populate()
+    try:
+        with smtp_sink(kept=tmp_path / "sink") as sink:
+            towards(server, sink)
+            server.start()
+            with connected(server, "submission") as client:
+                client.send_message(letter("bob@elsewhere.test"))
+            until(lambda: b"outbound_queue_pruned" in server.log.read_bytes(), "the record is removed")
+        log = server.log.read_text()
+        (job,) = re.findall(r'"job":"([^"]+)".*"outcome":"success"|"outcome":"success".*"job":"([^"]+)"', log)
+        assert server.cli("queue", "show", "".join(job)).returncode != 0
+    finally:
+        server.close()
+
+
 def test_kill_9_loses_no_submitted_message(server: RunningServer, tmp_path: Path) -> None:
     sent = 0
     with smtp_sink("-w", "1", kept=tmp_path / "sink") as sink:

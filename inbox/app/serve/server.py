@@ -34,6 +34,7 @@ from inbox.app.serve.tls import Certificates
 from inbox.app.serve.vitals import check_health, log_view, warnings, worker_view
 from inbox.app.wiring.installation import Installation, opened
 from inbox.app.wiring.program import Parts, wire
+from inbox.app.wiring.reports import make_report_sender
 from inbox.base.errors import InboxError, PolicyError
 from inbox.base.metrics import Family
 from inbox.hosting.keys.rotation import LOOK_SECONDS
@@ -43,6 +44,7 @@ from inbox.server.listener import Endpoint, Listener
 #: Seconds for transactions to finish when the server stops.
 GRACE_SECONDS = 20.0
 PRUNE_SECONDS = 600.0
+REPORT_SECONDS = 1800.0
 CERTIFICATE_SECONDS = 60.0
 #: Below the data folder.
 RETENTION_FILE = "retention-time"
@@ -89,6 +91,7 @@ class Server:
         )
         self._retention = RetentionTime(config.folders.data_dir / RETENTION_FILE, installation.clock, self._log)
         self._started_at = installation.clock.now()
+        self._reports = make_report_sender(installation, parts, self._log)
         self._storage = Storage(installation, self._ages_by)
         self._listeners: list[Listener] = []
         self._logs: dict[str, QuietLog] = {}
@@ -221,6 +224,7 @@ class Server:
                 (ABANDONED_SECONDS, self._tidy),
                 (float(self._installation.config.outbound.queue_cleanup_interval_secs), self._prune_queue),
                 (LOOK_SECONDS, self._parts.rotation.look),
+                (REPORT_SECONDS, self._reports.run),
             ]
         work += [
             (CERTIFICATE_SECONDS, self._refresh_certificates),

@@ -14,13 +14,13 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Protocol
 
 from inbox.base.clock import Clock
 from inbox.base.errors import AlreadyExists, NotFound, StoreError, StoreUnavailable
 from inbox.base.ids import Ids
+from inbox.flow.outbound.internal import deliver_here
 from inbox.flow.outbound.notifying import Form, NotifyHooks
 from inbox.flow.outbound.ports import Contents, Kind
 from inbox.flow.ports import Receiving
@@ -30,13 +30,12 @@ from inbox.mail.content import Content, MemoryContent
 from inbox.mail.dsn.build import Dsn, DsnRecipient, build
 from inbox.mail.headers import Headers, header_block
 from inbox.mail.tenancy import HostedDomain
-from inbox.plugin.api.context import Door, Session
+from inbox.plugin.api.context import Door
 from inbox.plugin.api.services import Log
 from inbox.store.ports.ingest import Accepted, AcceptedMessage, Ingest
 from inbox.store.ports.queue import Job, JobRecipient, Queue, QueuedJob, RecipientState
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_\-]{1,64}\Z")
-_LOOPBACK: Final = IPv4Address("127.0.0.1")
 _VISIBLE_FIELDS: Final = ("To", "Cc", "Resent-To", "Resent-Cc")
 
 
@@ -171,13 +170,7 @@ class SenderBounces:
         )
 
     async def _store_local(self, job: QueuedJob, sender: Address, dsn: Dsn, octets: bytes) -> None:
-        session = Session(self._ids.new(), Door.LOCAL, _LOOPBACK, started_at=self._clock.now())
-        params = {} if octets.isascii() else {"BODY": "8BITMIME"}
-        reply, envelope = await self._receiving.mail(session, None, params)
-        if envelope is not None:
-            reply = await self._receiving.rcpt(envelope, sender, frozenset({"NEVER"}), None)
-            if reply.positive:
-                (reply, *_) = await self._receiving.data(envelope, MemoryContent(octets))
+        reply = await deliver_here(self._receiving, self._ids, self._clock, sender, octets)
         if reply.code // 100 == 4:
             raise StoreUnavailable(f"notification deferred: {reply.code} {reply.enhanced} {reply.text}")
         about = {"job": job.job.id, "kind": dsn.kind, "message_id": dsn.message_id}

@@ -78,6 +78,15 @@ class DmarcReports(Protocol):
         """
         ...
 
+    async def note_sent(self, mail: OutgoingReport) -> bool:
+        """Records that a message that was granted has been sent. Returns False if that was recorded before, or if the
+        message was never granted: of several callers, one gets True."""
+        ...
+
+    async def sent(self, day: str) -> set[tuple[str, str]]:
+        """Returns ``report_id`` and ``address`` of the messages of a day that have been sent."""
+        ...
+
     async def add(self, report: StoredReport) -> bool:
         """Stores a report; returns False if the tenant has it (same domain, organization and report_id) already.
 

@@ -17,6 +17,10 @@ _REPORT: Final = 'tenant, domain, organization, report_id, "begin", "end", recei
 _COUNTED: Final = "SELECT count(*), count(*) FILTER (WHERE host = ?) FROM dmarc_outgoing WHERE day = ?"
 _CLAIMED: Final = "SELECT 1 FROM dmarc_outgoing WHERE day = ? AND host = ? AND report_id = ? AND address = ?"
 
+_NOTE_SENT: Final = (
+    "UPDATE dmarc_outgoing SET sent = 1 WHERE day = ? AND host = ? AND report_id = ? AND address = ? AND sent = 0"
+)
+
 _FORGET_OUTGOING: Final = (
     "DELETE FROM dmarc_outgoing WHERE (day, host, report_id, address) IN "
     "(SELECT day, host, report_id, address FROM dmarc_outgoing WHERE day < ? LIMIT ?)"
@@ -78,6 +82,16 @@ class SqliteDmarcReports:
             return "granted"
 
         return await self._gateway.write(lambda db: [granted(db, one) for one in wanted])
+
+    async def note_sent(self, mail: OutgoingReport) -> bool:
+        key = (mail.day, mail.host, mail.report_id, mail.address)
+        return await self._gateway.write(lambda db: db.execute(_NOTE_SENT, key).rowcount == 1)
+
+    async def sent(self, day: str) -> set[tuple[str, str]]:
+        def work(db: sqlite3.Connection) -> set[tuple[str, str]]:
+            return set(db.execute("SELECT report_id, address FROM dmarc_outgoing WHERE day = ? AND sent = 1", (day,)))
+
+        return await self._gateway.read(work)
 
     async def add(self, report: StoredReport) -> bool:
         def work(db: sqlite3.Connection) -> bool:

@@ -41,6 +41,11 @@ FOR $o IN $wanted {
 };
 RETURN (SELECT VALUE [mail.claimed IS NOT NONE, host.count >= $each] FROM $wanted)"""
 
+_NOTE_SENT: Final = """
+LET $claimed = (SELECT VALUE claimed AND !sent FROM ONLY $mail) ?? false;
+IF $claimed { UPDATE $mail SET sent = true RETURN NONE };
+RETURN $claimed"""
+
 _FORGET_KEYS: Final = """
 LET $old = (SELECT VALUE id FROM $keys LIMIT $page);
 DELETE $old RETURN NONE;
@@ -101,6 +106,16 @@ class SurrealDmarcReports:
             return []
         found = await self._gateway.write(_CLAIM, wanted=asked, total=total, each=each)
         return ["granted" if granted else "host" if full else "day" for granted, full in found]
+
+    async def note_sent(self, mail: OutgoingReport) -> bool:
+        noted: bool = await self._gateway.write(_NOTE_SENT, mail=_claim_of(mail)["mail"])
+        return noted
+
+    async def sent(self, day: str) -> set[tuple[str, str]]:
+        (found,) = await self._gateway.query(
+            "SELECT VALUE id FROM $keys WHERE sent", keys=Keys("dmarc_outgoing", [day], [day, LAST])
+        )
+        return {(id_.key[2], id_.key[3]) for id_ in found}
 
     async def add(self, report: StoredReport) -> bool:
         row = {name: clean(value) if isinstance(value, str) else value for name, value in asdict(report).items()}
