@@ -13,7 +13,7 @@ from typing import Protocol
 
 from inbox.base.errors import NotFound
 from inbox.mail.tenancy import Account, Alias
-from inbox.store.ports import Accounts, IdempotencyKeys, Mailboxes, PluginState, Queue, Suppressions, Tenants
+from inbox.store.ports import Accounts, IdempotencyKeys, Mailboxes, PluginState, Queue, Suppressions, Tenants, Webhooks
 from inbox.store.ports.hosting import Holdings, Hosting, Scope
 
 #: Called after each step with the counts of what it removed.
@@ -43,6 +43,9 @@ class Stores(Protocol):
 
     @property
     def queue(self) -> Queue: ...
+
+    @property
+    def webhooks(self) -> Webhooks: ...
 
     @property
     def suppressions(self) -> Suppressions: ...
@@ -77,6 +80,7 @@ class Removal:
         self._accounts = stores.accounts
         self._mailboxes = stores.mailboxes
         self._queue = stores.queue
+        self._webhooks = stores.webhooks
         self._suppressions = stores.suppressions
         self._idempotency_keys = stores.idempotency_keys
         self._plugin_state = stores.plugin_state
@@ -122,6 +126,8 @@ class Removal:
         while await self._queue.forget_deliveries(tenant):
             pass
         while await self._suppressions.forget(tenant):
+            pass
+        while await self._webhooks.forget(tenant):
             pass
         while await self._idempotency_keys.forget(tenant):
             pass

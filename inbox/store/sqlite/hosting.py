@@ -28,6 +28,8 @@ _OF_TENANT: Final = {
     "email_address WHERE organization": "addresses",
     "outbound_queue WHERE org_id": "mail in the queue",
     "outbound_delivery WHERE org_id": "records of deliveries",
+    "webhook WHERE org_id": "webhooks",
+    "webhook_message WHERE org_id": "messages of webhooks",
     "suppression WHERE org_id": "entries of the suppression list",
     "idempotency_key WHERE org_id": "idempotency keys",
     "plugin_state WHERE tenant": "entries of plugins",
