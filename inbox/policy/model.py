@@ -92,6 +92,19 @@ class SubmissionSettings(Shape):
     """The longest time until a release that the client asks for (FUTURERELEASE). 0: not offered."""
 
 
+class WebhookSettings(Shape):
+    """Where webhooks may post to, and how long their messages are kept."""
+
+    networks: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that webhooks may reach although their addresses are not public."""
+    ports: tuple[int, ...] = (443, 8443)
+    """Ports of URLs with https."""
+    http: tuple[str, ...] = ()
+    """Names of tenants whose webhooks may use http, at any port. Use it only in a network for tests."""
+    keep_days: int = Field(14, ge=7, le=365)
+    """Days after which a message is removed from the log of a webhook, in any state."""
+
+
 class ServerPolicy(Shape):
     """Settings of the server as a whole; ``server:`` in default.yaml."""
 
@@ -108,6 +121,7 @@ class ServerPolicy(Shape):
     reports: ReportSettings = ReportSettings()
     breaker: BreakerSettings = BreakerSettings()
     submission: SubmissionSettings = SubmissionSettings()
+    webhooks: WebhookSettings = WebhookSettings()
 
     @field_validator("postmaster")
     @classmethod

@@ -60,6 +60,12 @@ class Held:
         return self.until - now <= self.lease * (1 - FRESH_LEASE)
 
 
+class JobRunner(Protocol):
+    """The delivery of jobs (:meth:`inbox.flow.outbound.delivery.JobDelivery.run`)."""
+
+    async def run(self, held: Held) -> Finished | None: ...
+
+
 class Transmission:
     """Sends messages over as many connections as a set of hosts may have.
 
