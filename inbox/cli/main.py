@@ -39,6 +39,7 @@ from inbox.cli import (
     storage,
     suppression,
     tenants,
+    webhooks,
 )
 from inbox.cli.bulk import BadFile
 from inbox.cli.context import WrongUsage
@@ -107,6 +108,7 @@ for group in (
     decisions.app,
     quarantine.app,
     suppression.app,
+    webhooks.app,
     queue.app,
     storage.app,
     clamav.app,

@@ -21,7 +21,7 @@ async def newest_record(database: Database) -> float | None:
 
 async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: float | None = None) -> None:
     """Removes what has expired: decision records, events of shared inboxes (kept as long), ended rate counters,
-    plugins' entries, suppressions and idempotency keys that expired, messages of webhooks, and the data of DMARC reports.
+    plugins' entries, suppressions and idempotency keys that expired, messages of webhooks, data of DMARC reports.
 
     Args:
         policy: the days that each kind is kept.

@@ -57,7 +57,7 @@ class WebhookEvents:
         return tenant in self._known
 
     async def finished(self, finished: Finished) -> None:
-        """Writes the events of a job: one for each recipient with a new state, or for whom an attempt failed for now."""
+        """Writes the events of a job: one for each recipient with a new state, or whose delivery is deferred."""
         queued, job = finished.job, finished.job.job
         events: dict[WebhookEvent, list[Event]] = {"delivered": [], "deferred": [], "bounced": []}
         for index, (before, after) in enumerate(zip(queued.states, finished.states, strict=True)):

@@ -6,6 +6,7 @@ address at any time. The request goes to an address that was checked, not to the
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -75,11 +76,16 @@ def parse(url: str, settings: WebhookSettings, tenant: str) -> Target:
     if port is None:
         port = 443 if parts.scheme == "https" else 80
     if port not in settings.ports and not (parts.scheme == "http" and port != 0):
-        raise UrlRefused(f"port {port} is not allowed; allowed are {', '.join(map(str, settings.ports))}")
+        raise UrlRefused(
+            f"port {port} is not allowed; allowed are {', '.join(map(str, settings.ports))} (server.webhooks.ports of default.yaml)"
+        )
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not path.isascii():
         raise UrlRefused("the path contains a character that is not ASCII: percent-encode it")
-    return Target(parts.scheme, _host(parts.hostname or ""), port, path)
+    target = Target(parts.scheme, _host(parts.hostname or ""), port, path)
+    with contextlib.suppress(ValueError):
+        _check(ip_address(target.host), target, settings)
+    return target
 
 
 async def resolve(target: Target, resolver: Resolver, settings: WebhookSettings) -> list[IpAddress]:
@@ -94,10 +100,7 @@ async def resolve(target: Target, resolver: Resolver, settings: WebhookSettings)
     if not found:
         raise UrlRefused(f"{target.host} has no address")
     for address in found:
-        if not is_allowed(address, settings):
-            raise UrlRefused(
-                f"{target.host} has the address {address}, which is not public (setting webhooks.networks)"
-            )
+        _check(address, target, settings)
     return found
 
 
@@ -115,6 +118,14 @@ def is_allowed(address: IpAddress, settings: WebhookSettings) -> bool:
     return is_public(plain)
 
 
+def _check(address: IpAddress, target: Target, settings: WebhookSettings) -> None:
+    if not is_allowed(address, settings):
+        raise UrlRefused(
+            f"the address of {target.host} is {address}, which is neither public nor in server.webhooks.networks of "
+            "default.yaml"
+        )
+
+
 def _unmapped(address: IpAddress) -> IpAddress:
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
@@ -123,7 +134,9 @@ def _check_scheme(scheme: str, settings: WebhookSettings, tenant: str) -> None:
     if scheme == "http" and tenant in settings.http:
         return
     if scheme == "http":
-        raise UrlRefused(f"the URL is not https (setting webhooks.http allows http for tenant {tenant})")
+        raise UrlRefused(
+            "the URL is not https (server.webhooks.http of default.yaml allows http to the tenants that it names)"
+        )
     if scheme != "https":
         raise UrlRefused("the URL does not begin with https://")
 

@@ -203,5 +203,7 @@ def _message_values(one: WebhookMessage) -> tuple[Any, ...]:
 
 
 def _message(row: Sequence[Any]) -> WebhookMessage:
-    *values, tries = row
-    return WebhookMessage(*values, text_to_tries(tries))
+    tenant, webhook, id_, event, payload, created_at, state, due_at, attempts, fence, tries = row
+    return WebhookMessage(
+        tenant, webhook, id_, event, payload, created_at, state, due_at, attempts, fence, text_to_tries(tries)
+    )
