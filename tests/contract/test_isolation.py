@@ -206,7 +206,7 @@ NOTHING: dict[str, Attempt] = {
     ),
     "Webhooks.get": lambda a, t: t.db.webhooks.get(t.tenant, "acmes-webhook"),
     "Webhooks.all": lambda a, t: t.db.webhooks.all(t.tenant),
-    "Webhooks.claim": lambda a, t: t.db.webhooks.claim([_webhook(t)], 10, 9.0, 99.0),
+    "Webhooks.claim": lambda a, t: t.db.webhooks.claim([_webhook(t)], 10, 99, 9.0, 99.0),
     "Webhooks.finish": lambda a, t: t.db.webhooks.finish(_event(t), Try(9.0, 1.0, 200), "delivered", 0.0),
     "Webhooks.message": lambda a, t: t.db.webhooks.message(t.tenant, "acmes-webhook", "acmes-event"),
     "Webhooks.messages": lambda a, t: t.db.webhooks.messages(t.tenant, "acmes-webhook", 10),

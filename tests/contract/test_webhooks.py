@@ -114,43 +114,52 @@ async def test_a_message_is_claimed_by_one_worker(opener: Opener, acme: Home) ->
     await acme.db.webhooks.put([_message(acme, f"m{n}", 100.0 + n) for n in range(6)])
     await acme.db.webhooks.put([_message(acme, "late", 900.0), _message(acme, "m9", 100.0, "w2")])
     two = (acme.db.webhooks, (await opener()).webhooks)
-    claims = await asyncio.gather(*(one.claim(hooks, 4, 500.0, 560.0) for one in two))
+    claims = await asyncio.gather(*(one.claim(hooks, 4, 99, 500.0, 560.0) for one in two))
     got = [message.id for claimed in claims for message in claimed]
     assert len(got) == len(set(got))
-    rest = await acme.db.webhooks.claim(hooks, 4, 500.0, 560.0)
+    rest = await acme.db.webhooks.claim(hooks, 4, 99, 500.0, 560.0)
     assert sorted([*got, *(one.id for one in rest)]) == ["m0", "m1", "m2", "m3", "m4", "m5", "m9"]
-    assert await acme.db.webhooks.claim(hooks, 4, 559.0, 620.0) == []
-    again = await acme.db.webhooks.claim(hooks, 9, 560.0, 620.0)
+    assert await acme.db.webhooks.claim(hooks, 4, 99, 559.0, 620.0) == []
+    again = await acme.db.webhooks.claim(hooks, 9, 99, 560.0, 620.0)
     assert len(again) == 7
     assert {message.fence for message in again} == {2}
     assert {message.due_at for message in again} == {620.0}
 
 
+async def test_a_claim_has_a_bound(db: Database, acme: Home) -> None:
+    hooks = [_webhook(acme, f"w{number}") for number in range(3)]
+    for hook in hooks:
+        await db.webhooks.put([_message(acme, f"m{n}", 100.0, hook.id) for n in range(3)])
+    claims = [await db.webhooks.claim(hooks, 2, most, 100.0, 160.0) for most in (0, 5, 99)]
+    assert [len(claimed) for claimed in claims] == [0, 5, 4]
+    assert [one.webhook for one in claims[1]] == ["w0", "w0", "w1", "w1", "w2"]
+
+
 async def test_only_the_webhooks_that_are_named_are_claimed(db: Database, acme: Home, other: Home) -> None:
     await db.webhooks.put([_message(acme), _message(other), _message(acme, webhook="w2")])
-    claimed = await db.webhooks.claim([_webhook(acme)], 10, 100.0, 160.0)
+    claimed = await db.webhooks.claim([_webhook(acme)], 10, 99, 100.0, 160.0)
     assert [(one.tenant, one.webhook) for one in claimed] == [(acme.tenant, "w1")]
-    assert await db.webhooks.claim([], 10, 100.0, 160.0) == []
+    assert await db.webhooks.claim([], 10, 99, 100.0, 160.0) == []
 
 
 async def test_a_worker_whose_lease_was_taken_changes_nothing(db: Database, acme: Home) -> None:
     hooks = [_webhook(acme)]
     await db.webhooks.put([_message(acme)])
-    (old,) = await db.webhooks.claim(hooks, 1, 100.0, 160.0)
-    (new,) = await db.webhooks.claim(hooks, 1, 160.0, 220.0)
+    (old,) = await db.webhooks.claim(hooks, 1, 99, 100.0, 160.0)
+    (new,) = await db.webhooks.claim(hooks, 1, 99, 160.0, 220.0)
     assert not await db.webhooks.finish(old, Try(161.0, 1.0, 500), "failed", 0.0)
     assert await db.webhooks.message(acme.tenant, "w1", "m1") == new
     assert await db.webhooks.finish(new, Try(162.0, 0.5, 204), "delivered", 0.0)
     done = replace(new, state="delivered", due_at=0.0, attempts=1, tries=(Try(162.0, 0.5, 204),))
     assert await db.webhooks.message(acme.tenant, "w1", "m1") == done
-    assert await db.webhooks.claim(hooks, 1, 9e9, 9e9) == []
+    assert await db.webhooks.claim(hooks, 1, 99, 9e9, 9e9) == []
 
 
 async def test_the_last_tries_are_kept(db: Database, acme: Home) -> None:
     hooks = [_webhook(acme)]
     await db.webhooks.put([_message(acme)])
     for number in range(MOST_TRIES + 2):
-        (claimed,) = await db.webhooks.claim(hooks, 1, 100.0 + number, 100.5 + number)
+        (claimed,) = await db.webhooks.claim(hooks, 1, 99, 100.0 + number, 100.5 + number)
         made = Try(float(number), 0.1, 0, "refused \x00")
         assert await db.webhooks.finish(claimed, made, "waiting", 101.0 + number)
     found = await db.webhooks.message(acme.tenant, "w1", "m1")
@@ -164,7 +173,7 @@ async def test_the_last_tries_are_kept(db: Database, acme: Home) -> None:
 async def test_messages_are_sent_again_in_any_state(db: Database, acme: Home, other: Home) -> None:
     hooks = [_webhook(acme)]
     await db.webhooks.put([_message(acme, "done", 100.0), _message(acme, "failed", 101.0), _message(acme, "w", 102.0)])
-    for message in await db.webhooks.claim(hooks, 9, 200.0, 260.0):
+    for message in await db.webhooks.claim(hooks, 9, 99, 200.0, 260.0):
         state = {"done": "delivered", "failed": "failed"}.get(message.id, "waiting")
         await db.webhooks.finish(message, Try(200.0, 1.0, 500), state, 9000.0)  # type: ignore[arg-type]
     assert await db.webhooks.failed(acme.tenant, "w1", 0.0, 10) == ["failed"]
@@ -173,7 +182,7 @@ async def test_messages_are_sent_again_in_any_state(db: Database, acme: Home, ot
     names = ["done", "failed", "w", "unknown"]
     assert await db.webhooks.replay(other.tenant, "w1", names, 300.0) == 0
     assert await db.webhooks.replay(acme.tenant, "w1", names, 300.0) == 3
-    claimed = await db.webhooks.claim(hooks, 9, 300.0, 360.0)
+    claimed = await db.webhooks.claim(hooks, 9, 99, 300.0, 360.0)
     assert sorted((one.id, one.attempts, len(one.tries)) for one in claimed) == [
         ("done", 0, 1), ("failed", 0, 1), ("w", 0, 1)
     ]  # fmt: skip
@@ -189,7 +198,7 @@ async def test_a_message_of_a_wrong_clock_becomes_due(db: Database, acme: Home) 
     wrong = 5_000_000.0
     await db.webhooks.put([_message(acme, "wrong", wrong), _message(acme, "soon", 100.0 + LONGEST_WAIT)])
     await db.webhooks.prune(0.0, 100.0)
-    assert [one.id for one in await db.webhooks.claim([_webhook(acme)], 9, 100.0, 160.0)] == ["wrong"]
+    assert [one.id for one in await db.webhooks.claim([_webhook(acme)], 9, 99, 100.0, 160.0)] == ["wrong"]
 
 
 async def test_a_tenants_webhooks_are_removed_with_it(db: Database, acme: Home, other: Home) -> None:

@@ -25,9 +25,10 @@ MOST_URL: Final = 2000
 #: Prefixes of IPv6 addresses that stand for an IPv4 address, and the bits below it: NAT64 (RFC 6052 §2.1), 6to4
 #: (RFC 3056 §2).
 _EMBEDDED: Final = ((ip_network("64:ff9b::/96"), 0), (ip_network("2002::/16"), 80))
-#: Networks that no public server has: IPv4-compatible addresses (RFC 4291 §2.5.5.1), local-use NAT64 (RFC 8215), and
-#: Teredo (RFC 4380), whose addresses stand for hosts behind a NAT.
-_NEVER: Final = (ip_network("::/96"), ip_network("64:ff9b:1::/48"), ip_network("2001::/32"))
+#: The IPv6 addresses of public servers (RFC 4291 §2.4), and networks in it that have none: Teredo (RFC 4380), whose
+#: addresses stand for hosts behind a NAT, and documentation (RFC 9637), which the standard library calls global.
+_GLOBAL: Final = ip_network("2000::/3")
+_NEVER: Final = (ip_network("2001::/32"), ip_network("3fff::/20"))
 
 
 class UrlRefused(InboxError):
@@ -76,9 +77,8 @@ def parse(url: str, settings: WebhookSettings, tenant: str) -> Target:
     if port is None:
         port = 443 if parts.scheme == "https" else 80
     if port not in settings.ports and not (parts.scheme == "http" and port != 0):
-        raise UrlRefused(
-            f"port {port} is not allowed; allowed are {', '.join(map(str, settings.ports))} (server.webhooks.ports of default.yaml)"
-        )
+        allowed = ", ".join(map(str, settings.ports))
+        raise UrlRefused(f"port {port} is not allowed; server.webhooks.ports of default.yaml has {allowed}")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if not path.isascii():
         raise UrlRefused("the path contains a character that is not ASCII: percent-encode it")
@@ -110,11 +110,11 @@ def is_allowed(address: IpAddress, settings: WebhookSettings) -> bool:
     if any(plain.version == network.version and plain in network for network in settings.networks):
         return True
     if isinstance(plain, IPv6Address):
-        if any(plain in network for network in _NEVER):
-            return False
         for network, shift in _EMBEDDED:
             if plain in network:
                 return is_public(IPv4Address(int(plain) >> shift & 0xFFFF_FFFF))
+        if plain not in _GLOBAL or any(plain in network for network in _NEVER):
+            return False
     return is_public(plain)
 
 

@@ -31,7 +31,8 @@ MOST_ATTEMPTS: Final = len(DELAYS) + 1
 SPREAD: Final = 0.1
 #: Seconds of a lease: longer than a request, with the time to record it.
 LEASE_SECONDS: Final = 4 * REQUEST_SECONDS
-#: Requests at the same time: for one webhook, for one tenant, and in this process. A slow receiver delays itself only.
+#: Requests at the same time: for one webhook, for one tenant (which may have some more, because a claim is for all of
+#: its webhooks), and in this process. A slow receiver delays only itself.
 OF_WEBHOOK: Final = 8
 OF_TENANT: Final = 32
 OF_PROCESS: Final = 512
@@ -137,7 +138,9 @@ class WebhookWorker:
         if not free:
             return 0
         wall = self._clock.now()
-        claimed = await self._webhooks.claim(list(free.values()), CLAIMED, wall, wall + LEASE_SECONDS)
+        claimed = await self._webhooks.claim(
+            list(free.values()), CLAIMED, OF_PROCESS - len(self._tasks), wall, wall + LEASE_SECONDS
+        )
         for message in claimed:
             task = asyncio.create_task(self._work(free[message.webhook], message))
             self._tasks[task] = message
@@ -148,17 +151,15 @@ class WebhookWorker:
         """The webhooks for which more messages may be posted now, in a random order."""
         by_webhook = Counts(message.webhook for message in self._tasks.values())
         by_tenant = Counts(message.tenant for message in self._tasks.values())
-        left = OF_PROCESS - len(self._tasks)
-        free: dict[str, Webhook] = {}
-        webhooks = self._events.enabled()
-        for one in sorted(webhooks, key=lambda _: self._chance()) if len(webhooks) > 1 else webhooks:
-            if left < CLAIMED:
-                break
-            if by_webhook[one.id] + CLAIMED <= OF_WEBHOOK and by_tenant[one.tenant] + CLAIMED <= OF_TENANT:
-                free[one.id] = one
-                by_tenant[one.tenant] += CLAIMED
-                left -= CLAIMED
-        return free
+        if len(self._tasks) >= OF_PROCESS:
+            return {}
+        free = [
+            one
+            for one in self._events.enabled()
+            if by_webhook[one.id] + CLAIMED <= OF_WEBHOOK and by_tenant[one.tenant] < OF_TENANT
+        ]
+        # If there is room for few messages only, each webhook has the same chance.
+        return {one.id: one for one in sorted(free, key=lambda _: self._chance())}
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]

@@ -137,9 +137,11 @@ class Webhooks(Protocol):
         """Adds messages (at most ``MOST_MESSAGES``), due when they were created. One that exists is left as it is."""
         ...
 
-    async def claim(self, webhooks: Sequence[Webhook], each: int, now: float, until: float) -> list[WebhookMessage]:
-        """Claims up to ``each`` messages of each of these webhooks that are due; no other worker gets them before
-        ``until``."""
+    async def claim(
+        self, webhooks: Sequence[Webhook], each: int, most: int, now: float, until: float
+    ) -> list[WebhookMessage]:
+        """Claims up to ``each`` messages of each of these webhooks that are due, and up to ``most`` in all, in the
+        order of the webhooks; no other worker gets them before ``until``."""
         ...
 
     async def finish(self, message: WebhookMessage, made: Try, state: MessageState, due_at: float) -> bool:

@@ -91,19 +91,22 @@ class SqliteWebhooks:
         if rows:
             await self._gateway.write(lambda db: db.executemany(sql, rows), tenant=messages[0].tenant)
 
-    async def claim(self, webhooks: Sequence[Webhook], each: int, now: float, until: float) -> list[WebhookMessage]:
+    async def claim(
+        self, webhooks: Sequence[Webhook], each: int, most: int, now: float, until: float
+    ) -> list[WebhookMessage]:
         due_sql = f"SELECT 1 FROM webhook_message WHERE {_DUE}"
         # Most webhooks have nothing to send: reading does not use the one writer.
         due = await self._gateway.read(
             lambda db: [one for one in webhooks if db.execute(due_sql, (one.tenant, one.id, now, 1)).fetchone()]
         )
-        if not due:
+        if not due or most <= 0:
             return []
 
         def work(db: sqlite3.Connection) -> list[WebhookMessage]:
             claimed: list[WebhookMessage] = []
             for one in due:
-                claimed += map(_message, db.execute(_CLAIM, (until, one.tenant, one.id, now, each)).fetchall())
+                count = min(each, most - len(claimed))
+                claimed += map(_message, db.execute(_CLAIM, (until, one.tenant, one.id, now, count)).fetchall())
             return claimed
 
         return await self._gateway.write(work)

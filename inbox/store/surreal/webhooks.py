@@ -113,7 +113,9 @@ class SurrealWebhooks:
             new = [_message_row(one) for one in messages]
             await self._gateway.write("INSERT IGNORE INTO webhook_message $new RETURN NONE; RETURN true", new=new)
 
-    async def claim(self, webhooks: Sequence[Webhook], each: int, now: float, until: float) -> list[WebhookMessage]:
+    async def claim(
+        self, webhooks: Sequence[Webhook], each: int, most: int, now: float, until: float
+    ) -> list[WebhookMessage]:
         claimed: list[WebhookMessage] = []
         for start in range(0, len(webhooks), _AT_ONCE):
             hooks = {f"h{n}": _hook(one.tenant, one.id) for n, one in enumerate(webhooks[start : start + _AT_ONCE])}
@@ -123,7 +125,7 @@ class SurrealWebhooks:
                 for name in hooks
             )
             found = await self._gateway.query(sql, now=float(now), each=each, **hooks)
-            if ids := [row["id"] for page in found for row in page]:
+            if ids := [row["id"] for page in found for row in page][: max(0, most - len(claimed))]:
                 values = {"ids": ids, "now": float(now), "until": float(until)}
                 claimed += map(_message, await self._gateway.write(_CLAIM, **values))
         return claimed
