@@ -93,7 +93,7 @@ class SubmissionSettings(Shape):
 
 
 class WebhookSettings(Shape):
-    """Where webhooks may post to, and how long their messages are kept."""
+    """Destinations of webhooks, and retention of their messages."""
 
     networks: tuple[IPvAnyNetwork, ...] = ()
     """Networks that webhooks may reach although their addresses are not public."""

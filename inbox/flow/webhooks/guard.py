@@ -22,11 +22,10 @@ from inbox.policy.model import WebhookSettings
 
 IpAddress = IPv4Address | IPv6Address
 MOST_URL: Final = 2000
-#: Prefixes of IPv6 addresses that stand for an IPv4 address, and the bits below it: NAT64 (RFC 6052 §2.1), 6to4
-#: (RFC 3056 §2).
+#: Prefixes of IPv6 addresses that stand for an IPv4 address, and the bits below it: NAT64 and 6to4.
 _EMBEDDED: Final = ((ip_network("64:ff9b::/96"), 0), (ip_network("2002::/16"), 80))
-#: The IPv6 addresses of public servers (RFC 4291 §2.4), and networks in it that have none: Teredo (RFC 4380), whose
-#: addresses stand for hosts behind a NAT, and documentation (RFC 9637), which the standard library calls global.
+#: The IPv6 addresses that are assigned to public hosts, and networks in it that have none, although the standard
+#: library calls them global: Teredo, whose addresses stand for hosts behind a NAT, and documentation.
 _GLOBAL: Final = ip_network("2000::/3")
 _NEVER: Final = (ip_network("2001::/32"), ip_network("3fff::/20"))
 
