@@ -62,10 +62,11 @@ class ApiKey:
 
     def opens(self, secret_hash: str, now: float) -> bool:
         """True if a secret with this hash is the key's, or the one before it while that is valid."""
-        old = self.old_hash if self.old_hash is not None and (self.old_until or 0.0) > now else ""
-        # Both are compared in any case, so that the time does not tell which one was almost right.
-        current, former = (hmac.compare_digest(stored, secret_hash) for stored in (self.secret_hash, old))
-        return current or former
+        if hmac.compare_digest(self.secret_hash, secret_hash):
+            return True
+        if self.old_hash is None or self.old_until is None or self.old_until <= now:
+            return False
+        return hmac.compare_digest(self.old_hash, secret_hash)
 
     def expired(self, now: float) -> bool:
         """True if the key is not valid any more."""

@@ -76,9 +76,7 @@ class SurrealApiKeys:
             raise NotFound(f"no API key {key}")
 
     async def used(self, tenant: str, key: str, at: float, peer: str) -> None:
-        await self._gateway.write(
-            _USED, id=_id(tenant, key), at=float(at), peer=peer, seconds=USE_RECORDED_SECONDS
-        )
+        await self._gateway.write(_USED, id=_id(tenant, key), at=float(at), peer=peer, seconds=USE_RECORDED_SECONDS)
 
     async def forget(self, tenant: str) -> int:
         return int(await self._gateway.write(_FORGET, all=_all(tenant), step=STEP))
