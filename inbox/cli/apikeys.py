@@ -148,7 +148,7 @@ async def check(
 
 
 def _refusal(key: ApiKey, operation: str, sender: str | None, peer: str | None) -> str:
-    """Why the key does not allow a request; empty if it does. Raises AddressError, WrongUsage."""
+    """Return the reason why the key does not allow a request; empty if it does. Raises AddressError, WrongUsage."""
     from inbox.base.peers import peer_address
     from inbox.mail.address import Address
 

@@ -1,4 +1,4 @@
-"""Port of API keys: what programs of a tenant use the API with."""
+"""Port of API keys, with which programs of a tenant use the API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol, get_args
 
 from inbox.mail.address import Address
 
-#: What a request may do.
+#: Operations of requests.
 ApiOperation = Literal["send", "messages", "suppressions", "queue", "decisions"]
 API_OPERATIONS: Final[tuple[ApiOperation, ...]] = get_args(ApiOperation)
 #: ``sender``: a program that sends mail; ``admin``: one that administers the tenant.
