@@ -27,10 +27,6 @@ NO_CODE = {
 }
 #: Modules that are tested as a part of something else, by the test that does it.
 TOGETHER = {
-    "tests/contract/test_api_keys.py": [
-        "inbox/store/sqlite/api_keys.py",
-        "inbox/store/surreal/api_keys.py",
-    ],
     "tests/contract/test_suppressions.py": [
         "inbox/store/sqlite/suppression.py",
         "inbox/store/surreal/suppression.py",
