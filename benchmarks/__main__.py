@@ -1,6 +1,6 @@
 """``python -m benchmarks [NAME...]``: runs the benchmarks one after another and prints one table.
 
-Exit code 0: every figure that there is meets its target; 1: one does not, or a benchmark failed; 2: wrong usage.
+Exit code 0: all figures meet their targets; 1: a figure misses its target, or a benchmark failed; 2: wrong usage.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def benchmarks() -> dict[str, ModuleType]:
 
 
 def main(wanted: list[str]) -> int:
-    """Runs what is asked for, or all."""
+    """Runs the named benchmarks, or all."""
     found = benchmarks()
     unknown = [name for name in wanted if name not in found]
     if unknown:

@@ -19,7 +19,7 @@ from contextlib import ExitStack, closing
 from benchmarks.claiming import add_jobs
 from benchmarks.delivery import folder_for
 from benchmarks.memory import high_water
-from benchmarks.support import Result, Skipped, cpu_seconds, descendants, free_port, machine, until
+from benchmarks.support import Result, Skipped, cpu_seconds, descendants, free_port, machine, median_ratio, until
 from inbox.app.wiring.installation import Installation
 from inbox.mail.content import MemoryContent
 from inbox.store.ports.ingest import Indexed, IndexedMessage
@@ -30,7 +30,7 @@ from tests.support.store import IDS, email
 from tests.support.surreal_server import FOLDER, SurrealServer
 
 JOBS = int(os.environ.get("BENCH_BACKLOG_JOBS", "100000"))
-LIVE = int(os.environ.get("BENCH_BACKLOG_LIVE", "2000"))
+LIVE = int(os.environ.get("BENCH_BACKLOG_LIVE", "5000"))
 DATABASES = os.environ.get("BENCH_BACKLOG_DATABASE", "sqlite surreal").split()
 IDLE_SECONDS = float(os.environ.get("BENCH_BACKLOG_IDLE", "60"))
 ROUNDS = 3
@@ -58,7 +58,7 @@ DAY = 86_400.0
 
 
 class Side:
-    """An installation, and the figures of its runs: messages a second, and octets."""
+    """An installation, and the figures of its runs: messages a second, CPU ms of a message, and octets."""
 
     def __init__(self, stack: ExitStack, sink: CountingSink, environment: Mapping[str, str]) -> None:
         self._sink = sink
@@ -67,6 +67,7 @@ class Side:
         stack.enter_context(closing(self.workers))
         self._first = 0
         self.rates: list[float] = []
+        self.cpu: list[float] = []
         self.memory: list[int] = []
 
     def fill(self) -> None:
@@ -103,9 +104,11 @@ class Side:
         self._first += LIVE
         process = self.workers.start()
         until(lambda: len(self._sink.dots) > taken, LIMIT_SECONDS, "the worker delivers", 0.002)
-        began, begun = time.perf_counter(), len(self._sink.dots)
+        began, begun, used = time.perf_counter(), len(self._sink.dots), cpu_seconds(process.pid)
         until(lambda: len(self._sink.dots) >= taken + LIVE, LIMIT_SECONDS, f"{LIVE} messages are delivered", 0.002)
-        self.rates.append((taken + LIVE - begun) / (time.perf_counter() - began))
+        delivered = taken + LIVE - begun
+        self.rates.append(delivered / (time.perf_counter() - began))
+        self.cpu.append((cpu_seconds(process.pid) - used) / delivered * 1e3)
         self.memory.append(sum(high_water(pid) for pid, _ in descendants(process.pid)))
         del self.workers.running[process.name]
         process.stop()
@@ -147,10 +150,10 @@ def _database(name: str, of_empty: Mapping[str, str], of_full: Mapping[str, str]
                 side.run()
                 print(
                     f"  {name}, round {number + 1}, {what:7}: {side.rates[-1]:5.0f} mails/s, "
-                    f"VmHWM {side.memory[-1] / 1e6:.0f} MB",
+                    f"{side.cpu[-1]:.2f} ms of CPU, VmHWM {side.memory[-1] / 1e6:.0f} MB",
                     flush=True,
                 )
-    ratio = statistics.median(full.rates) / statistics.median(empty.rates)
+    ratio = median_ratio(full.rates, empty.rates)
     grown = (max(full.memory) - max(empty.memory)) / 1e6
     return [
         Result(f"CPU of an idle worker, {name}", f"{idle:.2f} %", target=f"< {IDLE_PERCENT:g} %",
@@ -160,4 +163,7 @@ def _database(name: str, of_empty: Mapping[str, str], of_full: Mapping[str, str]
         Result(f"live destination beside {JOBS} jobs for a dead one, {name}",
                f"{statistics.median(full.rates):.0f} mails/s",
                f"ours, alone: {statistics.median(empty.rates):.0f} mails/s", ratio, f">= {STEADY:g}", ratio >= STEADY),
+        Result(f"CPU time of the worker beside {JOBS} jobs for a dead destination, {name}",
+               f"{statistics.median(full.cpu):.2f} ms", f"ours, alone: {statistics.median(empty.cpu):.2f} ms",
+               median_ratio(empty.cpu, full.cpu)),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The clients that both sides are measured with: Debian's smtp-source, and a small IMAP client."""
+"""Clients for measuring both sides: Debian's smtp-source, and a small IMAP client."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def smtp_source(
 
 @contextlib.contextmanager
 def imap_session(port: int, user: str, password: str, *, starttls: bool, tls: bool = False) -> Iterator[imaplib.IMAP4]:
-    """A session that is logged in. Certificates are not looked at: this is loopback."""
+    """A session that is logged in. It does not check certificates, because it uses loopback only."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -92,13 +92,13 @@ def peers() -> tuple[str, str]:
 
 
 def account(reuse: bool, number: int) -> str:
-    """A mailbox of its own for each run, so that none pays for the size of the one before."""
+    """Creates a mailbox for each run, so that no run pays for the messages of an earlier one."""
     return f"{'reused' if reuse else 'single'}{number}"
 
 
 @contextmanager
 def sides(*, with_peer: bool) -> Iterator[list[Side]]:
-    """All sides, running, each in a folder of its own."""
+    """Starts all sides, each in a folder of its own."""
     accounts = ["warm", *(account(reuse, number) for reuse in SHAPES for number in range(ROUNDS))]
     with ExitStack() as stack:
         parent = folder_for(stack, None)
@@ -115,7 +115,7 @@ def sides(*, with_peer: bool) -> Iterator[list[Side]]:
 
 
 def folder_for(stack: ExitStack, parent: Path | None) -> Path:
-    """A folder that goes with the stack, below ``parent``."""
+    """A folder below ``parent`` that is removed with the stack."""
     made = tempfile.TemporaryDirectory(prefix="bench-", dir=parent, ignore_cleanup_errors=True)
     path = Path(stack.enter_context(made))
     # The peer's daemons drop root and have to pass.

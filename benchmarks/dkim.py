@@ -143,7 +143,7 @@ def _verifying(bench: _Bench) -> list[Result]:
 
 
 def _worst(bench: _Bench) -> list[Result]:
-    """Processor time of messages that are made to be expensive."""
+    """Processor time of hostile messages that are expensive to verify."""
     body = 25 * MEGABYTE
     signature = bench.sign(text(1000)).partition(b"From:")[0]
     simple = bench.theirs_sign(text(1000), "simple/simple").partition(b"From:")[0]

@@ -61,7 +61,7 @@ class Idle(Plugin):
 
 
 def plugin(name: str, how: str) -> LoadedPlugin:
-    """A plugin that says nothing."""
+    """A plugin that returns no opinion."""
     module = ModuleType(f"bench_{name}")
     sys.modules[module.__name__] = module
     exec(compile(_SYNC.format(how=how), name, "exec"), module.__dict__)
@@ -69,7 +69,7 @@ def plugin(name: str, how: str) -> LoadedPlugin:
 
 
 def best(function: Callable[[], float]) -> float:
-    """The best of several rounds: what else the machine does is not measured."""
+    """The best of several rounds, so that other work of the machine does not count."""
     return min(function() for _ in range(ROUNDS))
 
 
@@ -88,7 +88,7 @@ async def stage_cost(dispatcher: Dispatcher, found: Found, names: list[str]) -> 
 
 
 async def engine(loop_name: str) -> Result:
-    """Prints what hooks cost; returns the figure of a ``def`` hook that does nothing."""
+    """Prints the cost of hooks; returns the figure of a ``def`` hook that does nothing."""
     clock, log, guard = SystemClock(), MemoryLog(), Guard()
     guard.install()
     services = Services(

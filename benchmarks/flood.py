@@ -82,12 +82,12 @@ def _floods(ours: Ours) -> list[Result]:
 
 
 def _empty_lines(port: int, stop: Callable[[], bool]) -> None:
-    """Sends empty lines as fast as they are taken, and connects again whenever it is sent away."""
+    """Sends empty lines as fast as the server reads them, and reconnects whenever the server disconnects it."""
     _sending(port, b"", LINES, stop)
 
 
 def _sending(port: int, first: bytes, again: bytes, stop: Callable[[], bool]) -> None:
-    """Sends ``first``, then ``again`` for ever, and connects again whenever it is sent away."""
+    """Sends ``first``, then ``again`` for ever, and reconnects whenever the server disconnects it."""
     while not stop():
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as peer:
             reader = threading.Thread(target=_read_all, args=(peer,), daemon=True)
@@ -140,7 +140,7 @@ def _connecting(port: int, stop: Callable[[], bool]) -> None:
 
 
 def _shaking_hands(port: int, stop: Callable[[], bool]) -> None:
-    """Opens TLS connections and drops each one when its handshake is done."""
+    """Opens TLS connections, and drops each after its handshake."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -44,7 +44,7 @@ COMMANDS = (
 
 
 class RawImap:
-    """An IMAP client that parses nothing: what is measured is the server, not Python's imaplib."""
+    """An IMAP client that parses nothing, so that Python's imaplib is not part of the measurement."""
 
     def __init__(self, port: int, user: str, password: str) -> None:
         context = ssl.create_default_context()
@@ -56,7 +56,7 @@ class RawImap:
         self.command(f'LOGIN "{user}" "{password}"')
 
     def command(self, text: str) -> bytes:
-        """Sends a command and returns all that is answered. Raises Failed unless it ends with OK."""
+        """Sends a command and returns the whole response. Raises Failed unless it ends with OK."""
         self._socket.sendall(f"A1 {text}\r\n".encode())
         verb = text.partition(" ")[0]
         received = bytearray()

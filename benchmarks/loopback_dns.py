@@ -1,4 +1,4 @@
-"""The resolver that both sides ask: Debian's unbound on 127.0.0.1:53, with the sender's records in its memory.
+"""The resolver of both sides: Debian's unbound on 127.0.0.1:53, with the sender's records in its memory.
 
 It answers as a resolver with a warm cache does. Port 53, because the peers take no other: to be started in a network
 of its own (:func:`benchmarks.support.in_private_network`).

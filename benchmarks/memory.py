@@ -1,4 +1,4 @@
-"""Memory of the server while a mail of 25 MB streams in, above what it holds when idle.
+"""Memory of the server while a mail of 25 MB streams in, compared with its idle memory.
 
 Anonymous memory and RSS are sampled from /proc/PID/smaps_rollup (proc(5)) every few milliseconds until the 250; the
 kernel's own high-water mark of RSS, reset before each mail, catches what falls between two samples. RSS counts pages
@@ -48,7 +48,7 @@ class Memory:
 
 
 class Sampler:
-    """Watches a process from ``with`` to its end; ``peak`` is the highest that was seen."""
+    """Samples the memory of a process inside a ``with`` block; ``peak`` is the maximum."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -160,7 +160,7 @@ def run() -> list[Result]:
 
 
 def sampled(server: Ours, name: str, mails: int) -> Sampler:
-    """Sends ``mails`` large mails at once and returns what was seen meanwhile."""
+    """Sends ``mails`` large mails at once, and returns the samples of that time."""
     # What the mail before left behind is given back or stays; either way it is part of the idle value.
     time.sleep(PAUSE_SECONDS)
     began = time.monotonic()

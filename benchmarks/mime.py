@@ -125,7 +125,7 @@ def microseconds(action: Callable[[], object], seconds: float = 0.4) -> float:
 
 
 def run() -> list[Result]:
-    """Prints what reading a message costs; returns the ratios to the standard library's parser."""
+    """Prints the cost of reading a message; returns the ratios to the standard library's parser."""
     results: list[Result] = []
     parser = BytesParser(policy=policy.default)
     samples = {"plain 4 KB": plain(4096), "alternative 10 KB": alternative(10240), "attachment 1 MB": attached(1 << 20)}

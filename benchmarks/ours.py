@@ -23,7 +23,7 @@ POLICY = "plugins:\n  recipients: {}\n"
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """A running server: where it listens, which processes it is."""
+    """A running server: its ports and processes."""
 
     smtp_port: int
     imap_port: int
@@ -48,7 +48,7 @@ class Ours:
 
 
 def environment(folder: Path, ports: Mapping[str, int]) -> dict[str, str]:
-    """The server's whole environment: nothing of the caller's own configuration leaks in."""
+    """The server's whole environment; it inherits no configuration of the caller."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     path = [str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")]
     return {
@@ -83,8 +83,8 @@ def serving(
     """Sets an installation up in ``folder``, serves it, and ends it.
 
     Args:
-        accounts: local parts of the accounts to make under ``ours.test``.
-        processes: what ``--processes`` is given.
+        accounts: local parts of the accounts to create at ``ours.test``.
+        processes: the value of ``--processes``.
         extra: further environment variables.
         prepare: called with the environment before the server starts, for what else is to be set up.
 

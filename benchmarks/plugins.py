@@ -83,7 +83,7 @@ async def rules() -> None:
 
 
 class Counting:
-    """The counters of a database, and how often it was asked."""
+    """The counters of a database, and the number of calls."""
 
     def __init__(self, database: SqliteDatabase, clock: SystemClock) -> None:
         self._database, self._clock, self.writes = database, clock, 0
@@ -160,7 +160,7 @@ async def scans(daemon: Clamd, folder: Path) -> None:
 
 
 def run() -> list[Result]:
-    """Prints what rules, limits and scans cost."""
+    """Prints the cost of rules, limits and scans."""
     asyncio.run(rules())
     asyncio.run(limits())
     if shutil.which("clamd", path="/usr/sbin:/usr/local/sbin:/usr/bin") is None:

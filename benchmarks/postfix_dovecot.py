@@ -71,7 +71,7 @@ service imap-login {{
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Running servers: where they listen, which processes they are, and where the mail lands."""
+    """Running servers: their ports and processes, and the folder of the mail."""
 
     smtp_port: int
     imap_port: int
@@ -157,7 +157,7 @@ def dovecot(folder: Path, certificate: tuple[Path, Path] | None = None) -> Itera
 
 @contextlib.contextmanager
 def postfix_dovecot(folder: Path, main: str = "", master: str = "", roots: tuple[int, ...] = ()) -> Iterator[Peer]:
-    """Both, started and ended again. The folder must be passable for other users (the daemons drop root).
+    """Starts both, and ends them after the block. The folder must be passable for other users (the daemons drop root).
 
     Args:
         main: further lines of main.cf.

@@ -1,6 +1,6 @@
-"""A sink that counts: it takes mail as smtp-sink does, refuses recipients named ``later`` for now, or answers late.
+"""A sink that counts: it accepts mail as smtp-sink does, refuses recipients named ``later`` temporarily, or is slow.
 
-smtp-sink refuses all or nothing, and does not tell how many messages it has. This sink writes both counts to a file
+smtp-sink refuses all or nothing, and does not report how many messages it has. This sink writes both counts to a file
 that is mapped into memory, and keeps the first messages for a look at their signatures.
 
     python -m benchmarks.sink PORT FOLDER REFUSES DELAY
@@ -35,12 +35,12 @@ class Sink:
     folder: Path
 
     def counts(self) -> tuple[int, int]:
-        """Messages that were taken, and recipients that were refused."""
+        """Counts of accepted messages and of refused recipients."""
         taken, refused = COUNTS.unpack((self.folder / "counts").read_bytes())
         return taken, refused
 
     def sample(self) -> list[bytes]:
-        """The first messages as they came, dots unstuffed."""
+        """The first messages as they were received, without dot-stuffing."""
         return [path.read_bytes() for path in sorted(self.folder.glob("*.eml"))]
 
 

@@ -1,4 +1,4 @@
-"""Accepting mail with nothing behind the door: our SMTP server, stock aiosmtpd and Haraka side by side.
+"""Accepting mail without storing it: our SMTP server, stock aiosmtpd and Haraka side by side.
 
 All do the same work: take the message, say 250, forget it. Ours and aiosmtpd run in one process each, both on uvloop,
 which the program runs on, and then, for information, both without; Haraka in one process with its discard queue. Haraka
@@ -145,7 +145,7 @@ def _results(sides: list[Side], loop: str) -> list[Result]:
 def started(
     name: str, command: list[str], environment: dict[str, str], port: int, *, folder: Path | None = None
 ) -> Iterator[Side]:
-    """A server that runs in ``folder`` and answers on ``port``; it is ended afterwards."""
+    """Starts a server in ``folder`` on ``port``, and ends it after the block."""
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment}, cwd=folder
     )
@@ -208,7 +208,7 @@ async def _serve_inbox(port: int, folder: Path) -> None:
     ok = Reply(250, "2.0.0", "OK")
 
     class Nothing:
-        """Accepts everything and keeps nothing."""
+        """Accepts every message, and stores none."""
 
         async def connect(self, _session: Session) -> Reply | None:
             return None

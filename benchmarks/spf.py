@@ -157,7 +157,7 @@ def _beside(claim: str, ours: list[float], theirs: list[float]) -> Result:
 
 
 def _worst(loop: asyncio.AbstractEventLoop) -> list[Result]:
-    """The dearest of the bombs, for both identities at once."""
+    """The most expensive hostile records, for both identities."""
     taken = {}
     for name, term in BOMBS.items():
         dns = MemoryResolver()

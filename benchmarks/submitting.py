@@ -52,7 +52,7 @@ def recipient(number: int, domain: str) -> str:
 
 
 def message(number: int, sender: str, to: str) -> bytes:
-    """A mail of OCTETS octets, as a mail program makes it."""
+    """A mail of OCTETS octets, as a mail program writes it."""
     head = (
         f"From: Sender <{sender}>\r\nTo: {to}\r\nSubject: To be measured\r\nDate: {formatdate()}\r\n"
         f"Message-ID: <{number}.{time.time_ns()}@{sender.partition('@')[2]}>\r\nMIME-Version: 1.0\r\n"

@@ -30,11 +30,11 @@ FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_TOPDIR_FL = 0x80086601, 0x40086602, 0x00020
 
 
 class Skipped(Exception):
-    """Something that the benchmark needs is not here; the text names it."""
+    """A program that the benchmark needs is not installed; the text names it."""
 
 
 class Failed(Exception):
-    """The measured program did not do its work, so there is no figure."""
+    """The measured program failed, so there is no figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def output(*command: str) -> str:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at the moment."""
+    """A loopback port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -195,7 +195,7 @@ def kill_exactly(pid: int, started: str) -> None:
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str, pause: float = 0.02) -> None:
-    """Waits for a condition. Raises Failed, naming ``what``, when it does not come."""
+    """Waits for a condition. Raises Failed, which names ``what``, if it stays false."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -204,7 +204,7 @@ def until(condition: Callable[[], bool], seconds: float, what: str, pause: float
 
 
 def answers(port: int) -> bool:
-    """Whether somebody accepts connections there and says something."""
+    """Whether a server accepts connections there and sends something."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as probe:
             return bool(probe.recv(64))
@@ -221,7 +221,7 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether the process is gone, or only waits for its parent to collect it."""
+    """Whether the process has ended (a zombie counts as ended)."""
     fields = _stat(pid)
     return fields is None or fields[0] == "Z"
 

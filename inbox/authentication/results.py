@@ -303,7 +303,7 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _without_comments(text: str) -> str:
-    """By the grammar: quoted strings may contain parentheses, and an unterminated comment extends to the end."""
+    """Removes comments. Quoted strings may contain parentheses, and an unterminated comment extends to the end."""
     kept: list[str] = []
     last = depth = 0
     quoted = False

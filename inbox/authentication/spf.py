@@ -52,7 +52,7 @@ class SpfChecker:
     async def check(
         self, peer: IPAddress, helo: str | None, sender: Address | None, *, check_helo: bool = True
     ) -> SpfFact:
-        """Both identities (§2.3, §2.4); for a null sender there is only HELO.
+        """Checks both identities (§2.3, §2.4); for a null sender there is only HELO.
 
         Args:
             helo: as the client gave it; whatever is no domain name has the result ``none``.

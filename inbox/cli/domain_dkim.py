@@ -77,7 +77,7 @@ class _Keys:
         return ring.of(self.hosted, rows)
 
     def rotation(self) -> Rotation:
-        """With a new resolver, which has no cached negative answer."""
+        """Creates the rotation with a new resolver, which has no cached negative answer."""
         import random
 
         from inbox.app.wiring.services import NoLog, make_resolver

@@ -183,7 +183,7 @@ def _result(aligned: bool, results: Sequence[tuple[str, str]]) -> str:
 async def _import(db: Database, executors: Executors, path: Path) -> dict[str, Any]:
     """The outcome of one file. Raises StoreError."""
     from inbox.authentication.aggregate.unpack import ReportError
-    from inbox.hosting.reports.feedback import FromTheFuture, file_report
+    from inbox.hosting.reports.feedback import ReportInFuture, file_report
 
     row: dict[str, Any] = dict.fromkeys(IMPORTED, "") | {"file": str(path)}
     try:
@@ -203,7 +203,7 @@ async def _import(db: Database, executors: Executors, path: Path) -> dict[str, A
         return row | {"result": "no tenant hosts the domain"}
     try:
         filed = await file_report(db.dmarc_reports, hosted.tenant.id, report, time.time(), executors)
-    except FromTheFuture as error:
+    except ReportInFuture as error:
         return row | {"result": str(error)}
     return row | {"result": "filed" if filed else "already known"}
 

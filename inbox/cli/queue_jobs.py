@@ -177,7 +177,7 @@ def status(job: QueuedJob) -> Status:
 
 
 def job_values(job: QueuedJob | DeliveryRecord, names: Names) -> dict[str, Any]:
-    """All of a job, for ``--json``."""
+    """Returns all values of a job, for ``--json``."""
     from inbox.store.ports.queue import QueuedJob
 
     if isinstance(job, QueuedJob):

@@ -263,7 +263,7 @@ class PasswordLogin:
         return _Authenticated(account, app_password_mark(app.id), app)
 
     async def _make_verifier(self, account: Account, password: str) -> None:
-        """For an account whose password was set before there were verifiers, or by its hash."""
+        """Makes the verifier of an account whose password was set before there were verifiers, or by its hash."""
         try:
             made = await self._passwords.scram(password)
             if made is not None:

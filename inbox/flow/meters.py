@@ -49,7 +49,7 @@ class FlowMeters:
         self._logins.add(door, "succeeded" if succeeded else "failed")
 
     def families(self) -> list[Family]:
-        """All of it, for ``GET /metrics``."""
+        """Returns all metrics, for ``GET /metrics``."""
         return [self._accepted.family(), self._refused.family(), self._seconds.family(), self._logins.family()]
 
 

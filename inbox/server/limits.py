@@ -27,7 +27,7 @@ _COMPARED: Final = 64
 #: Seconds before the next search for a connection that could make room, after a search that found none.
 _FRUITLESS_SECONDS: Final = 0.2
 #: A logged-in connection makes room only if its network holds at least this part of all connections.
-_HOARD: Final = 0.125
+_LARGE_PART: Final = 0.125
 #: Fraction of the limit that is added for connections through a proxy whose client is not identified yet.
 _UNIDENTIFIED: Final = 0.25
 
@@ -189,8 +189,8 @@ class ConnectionLimits:
         now = self.clock.monotonic()
         if now < self._fruitless_until and least >= self._fruitless_least:
             return False
-        hoard = max(least, int(self._max_connections * _HOARD))
-        victim = self._victim(least, IN_TRANSACTION) or self._victim(hoard, LOGGED_IN)
+        large = max(least, int(self._max_connections * _LARGE_PART))
+        victim = self._victim(least, IN_TRANSACTION) or self._victim(large, LOGGED_IN)
         if victim is None:
             # A search for each new connection of a flood would cost more than the flood itself.
             self._fruitless_until, self._fruitless_least = now + _FRUITLESS_SECONDS, least

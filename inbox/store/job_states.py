@@ -23,6 +23,8 @@ def born(job: Job, tenant: str, email: str, blob_path: str, lease: Lease) -> Que
     """The job as ``Queue.lease`` would return it, for a new job that was stored with ``lease``; None if the job is
     not due yet, because then it is stored without a lease.
 
+    Its size is not known: the message is at hand, and its blob is not read.
+
     If the database had the message already, ``email`` and ``blob_path`` name the new one, which has the same content.
     """
     if job.not_before > job.created_at:

@@ -20,8 +20,8 @@ from inbox.store.ports.queue import Job, QueuedJob
 TENANTS: Final = 64
 #: The maximum number of lookups of one tenant's jobs in one call.
 PROBES: Final = 16
-#: The part of a call that lanes to avoid get nevertheless: their jobs expire, and their destinations may be back.
-AVOIDED_PART: Final = 10
+#: The part of a call that lanes to avoid get while others have due jobs.
+AVOIDED_PART: Final = 20
 LANES: Final = 1 << 62
 
 
@@ -86,7 +86,7 @@ def choose(
         after: the tenant that was served last.
         lane: where to start within each tenant, below ``LANES``.
         skipped: tenants whose jobs wait: the disabled ones.
-        avoided: lanes that get a tenth, and what the others leave.
+        avoided: lanes that get a twentieth while others have due jobs, even if these are few.
     """
     tenants = yield from _tenants(min(limit, TENANTS), after, skipped)
     if not tenants:
@@ -96,7 +96,8 @@ def choose(
     for tenant in tenants:
         found.append((yield from _of_tenant(tenant, share, lane, avoided)))
     usual, others = (_taking_turns(each) for each in zip(*found, strict=True))
-    return (usual[: limit - min(len(others), limit // AVOIDED_PART)] + others)[:limit]
+    others = others[: limit // AVOIDED_PART if usual else limit]
+    return usual[: limit - len(others)] + others
 
 
 def last_tenant(chosen: Sequence[Turn], after: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from inbox_plugins.throttle import Settings, Throttle
@@ -16,9 +17,9 @@ from inbox.plugin.testing import FakeClock
 from inbox.store.ports import Database
 from inbox.store.ports.queue import Job, JobRecipient
 from inbox.store.sqlite.database import SqliteDatabase
-from tests.contract.test_queue import DAY, jump, stored
-from tests.support.outbound import LATER, NOBODY, OK, OutboundWorld
-from tests.support.store import IDS, Home
+from tests.contract.test_queue import DAY, jump
+from tests.support.outbound import LATER, NOBODY, OK, FakeContents, OutboundWorld
+from tests.support.store import IDS, Home, email
 
 Make = Callable[..., OutboundWorld]
 
@@ -34,6 +35,13 @@ def world(acme: Home, db: Database, clock: FakeClock) -> Make:
     return make
 
 
+async def _stored(home: Home) -> str:
+    """The id of a mail of the size that the fake contents have."""
+    mail = email(home.tenant)
+    size = (await FakeContents().get(mail.blob_path)).size
+    return (await home.deliver(mail=replace(mail, size=size))).email
+
+
 async def _enqueue(home: Home, worlds: OutboundWorld, count: int = 1, *to: str) -> list[Job]:
     now = worlds.clock.now()
     recipients = tuple(JobRecipient(each) for each in to or ("bob@remote.test",))
@@ -41,7 +49,7 @@ async def _enqueue(home: Home, worlds: OutboundWorld, count: int = 1, *to: str) 
         Job(IDS.new(), "ann@demo.test", recipients, "remote.test", now, now + DAY, door="submission")
         for _ in range(count)
     ]
-    await home.db.queue.enqueue(home.tenant, await stored(home), jobs)
+    await home.db.queue.enqueue(home.tenant, await _stored(home), jobs)
     return jobs
 
 

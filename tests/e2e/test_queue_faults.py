@@ -7,11 +7,12 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.support.counting_sink import CountingSink
-from tests.support.queue_processes import Process, QueueProcesses
+from tests.support.queue_processes import MESSAGE, Process, QueueProcesses
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -87,6 +88,31 @@ def test_the_blobs_are_gone_and_back(workers: QueueProcesses, sink: CountingSink
     until(lambda: workers.left() == 0, "all jobs are finished")
     assert sink.counts() == dict.fromkeys(recipients, 1)
     assert set(workers.deliveries().values()) == {1}, "the waits were no attempts"
+
+
+@pytest.mark.parametrize("damaged", [b"", MESSAGE[:-6], MESSAGE + b"more\r\n"], ids=["empty", "cut", "longer"])
+def test_a_blob_that_is_damaged_is_not_sent(workers: QueueProcesses, sink: CountingSink, damaged: bytes) -> None:
+    worker = workers.start()
+    workers.ready()
+    kept: list[Path] = []
+
+    def damage() -> None:
+        (blob,) = (workers.server.data / "incoming").rglob("*.eml")
+        kept.append(blob)
+        blob.write_bytes(damaged)
+
+    (recipient,) = workers.enqueue(1, before=damage)
+    until(lambda: events(worker, "outbound_job_interrupted"), "the worker has noticed")
+    until(lambda: worker.held() == 0, "the job waits")
+    assert sink.dots == []
+    shown = json.loads(workers.server.cli("queue", "show", workers.jobs[0], "--json").stdout)
+    assert f"has {len(damaged)} octets instead of {len(MESSAGE)}" in json.dumps(shown)
+
+    kept[0].write_bytes(MESSAGE)
+    workers.retry()
+    until(lambda: workers.left() == 0, "the job is finished")
+    assert sink.counts() == {recipient: 1}
+    assert workers.deliveries() == {recipient: 1}, "the wait was no attempt"
 
 
 @pytest.mark.parametrize("workers", ["sqlite"], indirect=True)

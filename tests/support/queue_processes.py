@@ -48,6 +48,8 @@ QUICK = {
     "SMTP_OUTBOUND_RETRY_BASE_DELAY_SECS": "1",
 }
 DAY = 86_400.0
+#: The message of all jobs.
+MESSAGE = b"Subject: x\r\n\r\nbody\r\n"
 #: Messages of one transaction; each has one job.
 BATCH = 100
 #: Seconds for a run with kills.
@@ -223,7 +225,7 @@ class QueueProcesses:
             assert tenant is not None
             now = time.time()
             path = email(tenant.id).blob_path
-            await installation.blobs.put(path, MemoryContent(b"Subject: x\r\n\r\nbody\r\n"))
+            await installation.blobs.put(path, MemoryContent(MESSAGE))
             before()
             for begin in range(0, count, BATCH):
                 jobs = tuple(
@@ -231,7 +233,7 @@ class QueueProcesses:
                     for to in recipients[begin : begin + BATCH]
                 )
                 self.jobs += [job.id for job in jobs]
-                mails = (email(tenant.id, blob_path=path) for _ in jobs)
+                mails = (email(tenant.id, blob_path=path, size=len(MESSAGE)) for _ in jobs)
                 messages = (IndexedMessage(mail, (), jobs=(job,)) for mail, job in zip(mails, jobs, strict=True))
                 await installation.database.writer.write(Indexed(tuple(messages)))
 

@@ -97,7 +97,7 @@ async def _is_there(server: Any, config: SurrealConfig, root: dict[str, Any]) ->
 
 
 async def _sign_in(server: Any, config: SurrealConfig) -> None:
-    """As a user of the whole server or, if it has no such user, of the database. Raises _Unusable."""
+    """Logs in as a user of the whole server or, if it has no such user, of the database. Raises _Unusable."""
     from surrealdb.errors import NotAllowedError
 
     login = {"username": config.username, "password": config.password}

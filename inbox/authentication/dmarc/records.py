@@ -58,7 +58,7 @@ class Policy(StrEnum):
 
     @property
     def lowered(self) -> Policy:
-        """One step milder: applies in test mode (RFC 9989 §4.7, ``t``), and to mail that ``pct`` leaves out
+        """The policy that is one step milder, for test mode (RFC 9989 §4.7, ``t``) and for mail that ``pct`` leaves out
         (RFC 7489 §6.6.4)."""
         return Policy.QUARANTINE if self is Policy.REJECT else Policy.NONE
 

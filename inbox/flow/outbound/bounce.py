@@ -123,11 +123,16 @@ class SenderBounces:
         return await asyncio.to_thread(_prune, self._settings, self._clock.now())
 
     async def _original(self, job: QueuedJob) -> Content:
+        """The message; empty if it is lost or damaged: a part of it could show one recipient another one of Bcc."""
         try:
-            return await self._contents.get(job.blob_path)
+            found = await self._contents.get(job.blob_path)
+            if job.size in (0, found.size):
+                return found
+            why = f"it has {found.size} octets instead of {job.size}"
         except NotFound:
-            self._log.error("notification_without_message", job=job.job.id, blob=job.blob_path)
-            return MemoryContent(b"")
+            why = "it does not exist"
+        self._log.error("notification_without_message", job=job.job.id, blob=job.blob_path, why=why)
+        return MemoryContent(b"")
 
     def _dsn(
         self, job: QueuedJob, states: Sequence[RecipientState], indexes: Sequence[int], kind: Kind, original: Content

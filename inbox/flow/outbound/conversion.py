@@ -33,7 +33,7 @@ async def encoded(
     Args:
         delivery: the argument of the hooks that judged the attempt.
         content: the message without the fields that they added.
-        even_signed: encode it although another's signature breaks.
+        even_signed: encode it although the signature of another domain breaks.
     """
     headers = Headers.parse(header_block(content)[0])
     signed = next((name for name in SIGNATURES if headers.get(name) is not None), None)

@@ -39,7 +39,7 @@ from inbox.flow.outbound.results import (
 from inbox.flow.outbound.senders import Sender, Senders, delivery_of
 from inbox.flow.outbound.transmission import Held, Transmission
 from inbox.flow.outbound.ways import circuit_of, hosts_of, way_of, way_via
-from inbox.mail.content import PrefixedContent
+from inbox.mail.content import Content, PrefixedContent
 from inbox.plugin.api.context import Delivery
 from inbox.plugin.api.services import Log
 from inbox.policy.outbound import OutboundPolicy
@@ -215,7 +215,7 @@ class JobDelivery:
         return delivery, await self._send_elsewhere(held, mail, chosen, outbound)
 
     def _limits(self, key: str, outbound: OutboundPolicy) -> Limits:
-        """Of the jobs under way: those that use a connection, and those that are prepared for healthy hosts."""
+        """Limits of the jobs under way: those that use a connection, and those that are prepared for healthy hosts."""
         ahead = outbound.connections if self._transmission.slots.is_healthy(key) else 0
         return Limits(outbound.connections + ahead, outbound.rate, outbound.rate_seconds)
 
@@ -261,7 +261,7 @@ class JobDelivery:
     ) -> tuple[Delivery, Outgoing | None, Way | None, Attempted | _Postponed | None]:
         """Runs the ``deliver`` hooks. Returns the mail, and another way if a hook chose one; or a refusal."""
         queued = held.queued
-        stored = held.content if held.content is not None else await self._contents.get(queued.blob_path)
+        stored = held.content if held.content is not None else await self._stored(queued)
         prepended = queued.job.prepended
         content = PrefixedContent(prepended, stored) if prepended else stored
         mx = () if way.hosts is None else way.hosts.names
@@ -272,7 +272,7 @@ class JobDelivery:
             reply = HostReply(verdict.code, verdict.enhanced, verdict.text, "policy")
             return delivery, None, None, without_attempt(reply, len(tried))
         if isinstance(verdict, Defer) and any(each.entry.name == outcome.decided_by for each in outcome.failures):
-            # Not a rule that throttles, but a plugin that failed: this counts as an attempt.
+            # A plugin failed, no rule throttles: this counts as an attempt.
             reply = HostReply(verdict.code, verdict.enhanced, verdict.text, "policy")
             return delivery, None, None, without_attempt(reply, len(tried))
         if isinstance(verdict, Defer):
@@ -289,6 +289,20 @@ class JobDelivery:
         if mode != "never":
             convert = partial(encoded, self._judge, sender.policy, delivery, content, even_signed=mode == "always")
         return delivery, outgoing(queued, tried, content, held.signed, sender.reverse_path, convert), chosen, None
+
+    async def _stored(self, queued: QueuedJob) -> Content:
+        """Reads the message.
+
+        Raises:
+            StoreError: it cannot be read, or its blob was cut or overwritten: a part of a message is never sent.
+        """
+        stored = await self._contents.get(queued.blob_path)
+        if queued.size and stored.size != queued.size:
+            raise StoreError(
+                f"the blob {queued.blob_path} has {stored.size} octets instead of {queued.size}: restore it from a "
+                "backup, or drop the job"
+            )
+        return stored
 
     # --- consequences ---
 

@@ -39,7 +39,7 @@ class FailureHooks:
         """The state of the recipient at ``index`` with its category, reported if no notification is to be sent.
 
         Args:
-            source: what an entry of the suppression list is due to.
+            source: the cause that an entry of the suppression list records.
             must_store: raises StoreError if an entry cannot be stored now. Otherwise that is logged: the next message
                 to the recipient fails in the same way, and then it is suppressed.
         """

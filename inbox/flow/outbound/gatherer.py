@@ -29,13 +29,13 @@ class Backlog:
         self._has_room.set()
 
     def __enter__(self) -> None:
-        """An outcome is known."""
+        """Counts an outcome that is known."""
         self._count += 1
         if self._count >= self._most:
             self._has_room.clear()
 
     def __exit__(self, *_: object) -> None:
-        """It is recorded, or given up."""
+        """Ends the count of an outcome: it is recorded, or given up."""
         self._count -= 1
         if self._count < self._most:
             self._has_room.set()
@@ -45,7 +45,7 @@ class Backlog:
         return not self._has_room.is_set()
 
     async def room(self) -> None:
-        """Waits until there are fewer."""
+        """Waits until fewer than ``most`` outcomes are not recorded."""
         await self._has_room.wait()
 
 

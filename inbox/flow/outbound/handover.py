@@ -20,7 +20,7 @@ from inbox.store.ports.queue import Lease, QueuedJob
 MOST_OCTETS: Final = 64 * 1024
 
 
-class Taker(Protocol):
+class HandoverWorker(Protocol):
     """The worker of this process."""
 
     def spare_lease(self, jobs: int) -> Lease | None:
@@ -34,25 +34,25 @@ class Handover:
     """The link between acceptance and the worker, if this process has one."""
 
     def __init__(self) -> None:
-        self._taker: Taker | None = None
+        self._worker: HandoverWorker | None = None
 
-    def attach(self, taker: Taker | None) -> None:
+    def attach(self, worker: HandoverWorker | None) -> None:
         """Sets the worker of this process."""
-        self._taker = taker
+        self._worker = worker
 
     def leased(self, message: AcceptedMessage) -> AcceptedMessage:
         """The message with a lease for its jobs, if the worker is to take them."""
-        if not message.jobs or self._taker is None or message.content.size > MOST_OCTETS:
+        if not message.jobs or self._worker is None or message.content.size > MOST_OCTETS:
             return message
-        lease = self._taker.spare_lease(len(message.jobs))
+        lease = self._worker.spare_lease(len(message.jobs))
         return message if lease is None else replace(message, lease=lease)
 
     def take(self, messages: tuple[AcceptedMessage, ...]) -> None:
         """Passes on the jobs with leases; they are durable. Without a worker their leases expire."""
         for message in messages:
-            if message.lease is None or self._taker is None:
+            if message.lease is None or self._worker is None:
                 continue
             for job in message.jobs:
                 queued = born(job, message.tenant, message.id, message.blob_path, message.lease)
                 if queued is not None:
-                    self._taker.take(queued, message.content)
+                    self._worker.take(queued, message.content)

@@ -1,4 +1,4 @@
-"""Reports about messages that were sent: notifications after the delivery (RFC 3464) and complaints (RFC 5965).
+"""Reads reports about messages that were sent: notifications after the delivery (RFC 3464) and complaints (RFC 5965).
 
 They come to a signed return path (``return_path``), or, complaints only, to an address of ``outbound.return_path``'s
 ``feedback``. The token ties them to a job; the text of a report comes from a stranger, who can only speak of the
@@ -175,7 +175,7 @@ class LateReports:
 
 
 def _as_queued(delivered: DeliveryRecord, signed: Signed) -> QueuedJob:
-    """A delivered job, as far as it is known."""
+    """Rebuilds a delivered job from its record."""
     at = delivered.delivered_at
     job = Job(
         delivered.job_id, delivered.sender, delivered.recipients, delivered.domain, at, at, job_class=signed.job_class,

@@ -28,7 +28,7 @@ class _Line:
         self.length += 1
 
     def pop(self) -> asyncio.Future[float] | None:
-        """The next one that is still waiting."""
+        """Removes and returns the next job that is still waiting."""
         while self.turns:
             turn, places = self.turns.popitem(last=False)
             place = places.popleft()

@@ -89,11 +89,11 @@ class OutboundMeters:
         self._put_off.add(reason)
 
     def phase(self, phase: str, seconds: float) -> None:
-        """A part of an attempt took so long."""
+        """Adds the time of a part of an attempt."""
         self._phases.observe(seconds, phase)
 
     def families(self) -> list[Family]:
-        """All of it, for ``GET /metrics``."""
+        """Returns all metrics, for ``GET /metrics``."""
         counters, histograms = (self._attempts, self._recipients, self._put_off), (self._seconds, self._phases)
         return [*(each.family() for each in (*counters, *histograms, self._delivery)), *self._read()]
 

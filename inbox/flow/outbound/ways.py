@@ -11,7 +11,7 @@ from inbox.store.ports.queue import QueuedJob
 
 
 def way_of(queued: QueuedJob, outbound: OutboundPolicy, hosts: Hosts | None, server_name: str) -> Way:
-    """The way that the policy for the destination says.
+    """The way that the policy sets for the destination.
 
     Args:
         hosts: of the destination; None if the policy names a smarthost.
@@ -43,7 +43,7 @@ def way_via(way: Way, via: Via) -> Way:
 
 
 def hosts_of(way: Way) -> str:
-    """The key of limits: that of the set of hosts."""
+    """The key under which limits are counted: that of the set of hosts."""
     if way.smarthost is not None:
         return f"{way.smarthost.host}:{way.smarthost.port}"
     return way.domain if way.hosts is None else way.hosts.key

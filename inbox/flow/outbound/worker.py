@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from inbox.base.clock import Clock
@@ -99,6 +99,9 @@ class QueueWorker:
         self._log = log
         self._owner = owner
         self._held: dict[asyncio.Task[None], Held] = {}
+        #: The jobs whose outcome is being recorded, by id; and the lock of the claim under way.
+        self._recording: dict[str, Held] = {}
+        self._claiming = asyncio.Lock()
         self._wakes = asyncio.Event()
         self._stopping = False
         self._reachable = True
@@ -155,13 +158,19 @@ class QueueWorker:
     async def _step(self) -> None:
         # While outcomes wait for a busy database, further jobs would only wait with them, and their leases pass.
         await self._backlog.room()
+        if self._stopping:
+            return
         self._wakes.clear()
         limit = self._limit()
         until = self._lease_end()
-        leased = await self._lease(limit) if limit > 0 else []
-        self._claimed, self._attempted, self._put_off = len(leased), 0, 0
-        for queued in leased:
-            self._begin(Held(queued, until=until))
+        async with self._claiming:
+            leased = await self._lease(limit) if limit > 0 else []
+            self._claimed, self._attempted, self._put_off = len(leased), 0, 0
+            for queued in leased:
+                if (known := self._recording.get(queued.job.id)) is None:
+                    self._begin(Held(queued, until=until))
+                else:  # The lease ended before the database took the outcome, which now has a new lease.
+                    known.queued, known.until = queued, until
         await asyncio.sleep(0)
         if not self._may_claim() and not self._stopping:
             with contextlib.suppress(TimeoutError):
@@ -278,7 +287,7 @@ class QueueWorker:
             self.meters.put_off(_REASONS.get(finished.error, "policy"))
         else:
             self._attempted += 1
-        if await self._finish(finished):
+        if await self._finish(held, finished):
             self._tell(finished, held)
         else:
             self._lost(held)
@@ -296,24 +305,38 @@ class QueueWorker:
         self.meters.put_off("store")
         if not held.dot and pending(held.queued.states):
             states = held.queued.states
-            await self._finish(Finished(held.queued, states, self._settings.lease, str(error), counts=False))
+            await self._finish(held, Finished(held.queued, states, self._settings.lease, str(error), counts=False))
 
-    async def _finish(self, finished: Finished) -> bool:
+    async def _finish(self, held: Held, finished: Finished) -> bool:
         """Records the outcome, however long the database is unavailable, full or busy: without it, the message
         is sent again."""
-        with self._backlog:
-            return await self._recorded(finished)
+        job = finished.job.job.id
+        self._recording[job] = held
+        try:
+            with self._backlog:
+                return await self._recorded(held, finished)
+        finally:
+            if self._recording.get(job) is held:
+                del self._recording[job]
 
-    async def _recorded(self, finished: Finished) -> bool:
+    async def _recorded(self, held: Held, finished: Finished) -> bool:
+        leased = held.queued
         while True:
             try:
-                held = await self._finishing.put(finished.job.job.id, finished)
+                is_held = await self._finishing.put(finished.job.job.id, finished)
             except (StoreUnavailable, StorageFull, Conflict) as error:
                 self._unreachable(error)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 self._reached()
-                return held
+                if is_held:
+                    return True
+                async with self._claiming:  # A claim under way may have leased the job again.
+                    if held.queued is leased:
+                        return False
+            if held.queued is not leased:
+                leased = held.queued
+                finished = replace(finished, job=leased)
 
     def _tell(self, finished: Finished, held: Held) -> None:
         job, attempt = finished.job, finished.attempt

@@ -13,7 +13,7 @@ from inbox.authentication.dkim.keys import KeyInvalid, parse_key
 from inbox.authentication.dkim.record import Publication, compared, record_name
 from inbox.authentication.spf import SpfChecker
 from inbox.hosting.dns import policies as domain_policies
-from inbox.hosting.dns.findings import Finding, Look, Outcome, State, Subject
+from inbox.hosting.dns.findings import Comparison, Finding, Outcome, State, Subject
 from inbox.hosting.dns.lookup import Shown
 from inbox.hosting.dns.records import IPAddress, Need, WantedRecord
 from inbox.mail.address import Address
@@ -46,17 +46,17 @@ async def check_domain(
 def mx(subject: Subject) -> list[Finding]:
     """The MX names this server, and no other server before it."""
     (wanted,) = subject.wants("mx")
-    look = Look(wanted, subject.lookup.ask(wanted.name, "MX"))
-    hosts = sorted((int(value.split()[0]), value.split()[1].lower()) for value in look.shown.values)
+    comparison = Comparison(wanted, subject.lookup.ask(wanted.name, "MX"))
+    hosts = sorted((int(value.split()[0]), value.split()[1].lower()) for value in comparison.shown.values)
     ours = [preference for preference, host in hosts if host == f"{subject.needs.hostname}."]
     if not hosts:
-        return [look.missing()]
+        return [comparison.missing()]
     if not ours:
-        return [look.differs("mail goes elsewhere")]
+        return [comparison.differs("mail goes elsewhere")]
     before = [host for preference, host in hosts if preference < ours[0]]
     if before:
-        return [look.differs(f"mail goes to {', '.join(before)} first", Outcome.WARN)]
-    return [look.ok()]
+        return [comparison.differs(f"mail goes to {', '.join(before)} first", Outcome.WARN)]
+    return [comparison.ok()]
 
 
 def host(subject: Subject) -> list[Finding]:
@@ -68,18 +68,18 @@ def host(subject: Subject) -> list[Finding]:
         wanted = [each for each in subject.wants("host") if each.type == kind]
         given = {ip_address(value) for value in shown.values}
         for each in wanted:
-            look = Look(each, shown)
+            comparison = Comparison(each, shown)
             here = ip_address(each.value) in given
-            found.append(look.ok() if here else look.differs() if given else look.missing())
+            found.append(comparison.ok() if here else comparison.differs() if given else comparison.missing())
         if not wanted and (shown.values or shown.failure):
-            look = Look(_wanted("host", name, kind), shown)
-            found.append(look.unknown() if shown.failure else look.ok())
+            comparison = Comparison(_wanted("host", name, kind), shown)
+            found.append(comparison.unknown() if shown.failure else comparison.ok())
     if not found:
-        nothing = Look(_wanted("host", name, "A"), Shown())
+        nothing = Comparison(_wanted("host", name, "A"), Shown())
         found.append(nothing.finding(Outcome.FAIL, State.MISSING, "add the address of this server (A, AAAA)"))
     alias = subject.lookup.ask(name, "CNAME")
     if alias.values:
-        found.append(Look(_wanted("host", name, "CNAME"), alias).invalid("an MX must not name an alias"))
+        found.append(Comparison(_wanted("host", name, "CNAME"), alias).invalid("an MX must not name an alias"))
     return found
 
 
@@ -88,17 +88,19 @@ def ptr(subject: Subject) -> list[Finding]:
     findings = []
     for address in _sending(subject):
         name = address.reverse_pointer
-        look = Look(_wanted("ptr", name, "PTR", f"{subject.needs.hostname}."), subject.lookup.ask(name, "PTR"))
-        names = [value.lower().removesuffix(".") for value in look.shown.values][:MOST_NAMES]
+        comparison = Comparison(
+            _wanted("ptr", name, "PTR", f"{subject.needs.hostname}."), subject.lookup.ask(name, "PTR")
+        )
+        names = [value.lower().removesuffix(".") for value in comparison.shown.values][:MOST_NAMES]
         confirmed = [each for each in names if str(address) in subject.lookup.addresses(each)]
         if not names:
-            findings.append(look.missing())
+            findings.append(comparison.missing())
         elif not confirmed:
-            findings.append(look.differs(f"{', '.join(names)} does not have the address {address}"))
+            findings.append(comparison.differs(f"{', '.join(names)} does not have the address {address}"))
         elif subject.needs.hostname not in confirmed:
-            findings.append(look.differs(outcome=Outcome.WARN))
+            findings.append(comparison.differs(outcome=Outcome.WARN))
         else:
-            findings.append(look.ok())
+            findings.append(comparison.ok())
     return findings
 
 
@@ -108,21 +110,21 @@ def dkim(subject: Subject) -> list[Finding]:
     for key in subject.needs.keys:
         name = record_name(key.selector, key.domain)
         (wanted,) = (each for each in subject.wants("dkim") if each.name == name)
-        look = Look(wanted, subject.lookup.ask(name, "TXT"))
-        match compared(look.shown.octets, parse_key(key.text.encode()).key):
+        comparison = Comparison(wanted, subject.lookup.ask(name, "TXT"))
+        match compared(comparison.shown.octets, parse_key(key.text.encode()).key):
             case Publication.PUBLISHED:
-                findings.append(look.ok(_remarks(look.shown.octets[0])))
+                findings.append(comparison.ok(_remarks(comparison.shown.octets[0])))
             case Publication.MISSING:
-                findings.append(look.missing(Outcome.FAIL if key.use == "signs" else Outcome.WARN))
+                findings.append(comparison.missing(Outcome.FAIL if key.use == "signs" else Outcome.WARN))
             case Publication.AMBIGUOUS:
-                findings.append(look.invalid("more than one record: exactly one may exist"))
+                findings.append(comparison.invalid("more than one record: exactly one may exist"))
             case Publication.OTHER:
-                findings.append(look.differs("another key, or one that must not be used"))
+                findings.append(comparison.differs("another key, or one that must not be used"))
     if not subject.needs.signed:
-        look = Look(_wanted("dkim", f"*._domainkey.{subject.needs.domain}", "TXT"), Shown())
+        comparison = Comparison(_wanted("dkim", f"*._domainkey.{subject.needs.domain}", "TXT"), Shown())
         waits = any(key.use == "waiting" for key in subject.needs.keys)
         then = "publish the records above" if waits else f"inbox domain dkim rotate {subject.needs.domain}"
-        findings.append(look.finding(Outcome.WARN, State.MISSING, f"mail is not signed: {then}"))
+        findings.append(comparison.finding(Outcome.WARN, State.MISSING, f"mail is not signed: {then}"))
     return findings
 
 
@@ -137,27 +139,27 @@ def tlsa(subject: Subject) -> list[Finding]:
     """TLSA records match this server (RFC 7672); otherwise senders that use DANE refuse to send."""
     findings = []
     for wanted in subject.wants("tlsa"):
-        look = Look(wanted, subject.lookup.ask(wanted.name, "TLSA"))
+        comparison = Comparison(wanted, subject.lookup.ask(wanted.name, "TLSA"))
         ours = dns.rdata.from_text("IN", "TLSA", wanted.value).to_text()
-        signed = look.shown.authentic or not subject.lookup.trusted
-        if look.shown.failure:
-            findings.append(look.unknown())
-        elif not look.shown.values:
+        signed = comparison.shown.authentic or not subject.lookup.trusted
+        if comparison.shown.failure:
+            findings.append(comparison.unknown())
+        elif not comparison.shown.values:
             zone_signed = subject.lookup.ask(subject.needs.hostname, "A").authentic
-            findings.append(look.missing(Outcome.WARN) if zone_signed else _needless(look))
-        elif ours in look.shown.values:
+            findings.append(comparison.missing(Outcome.WARN) if zone_signed else _needless(comparison))
+        elif ours in comparison.shown.values:
             unsigned = [] if signed else ["the zone is not signed: senders ignore it"]
-            findings.append(look.ok(unsigned))
-        elif all(value.split()[0] in {"0", "2"} for value in look.shown.values):
+            findings.append(comparison.ok(unsigned))
+        elif all(value.split()[0] in {"0", "2"} for value in comparison.shown.values):
             # They name a CA; only a connection shows whether it issued the server's certificate.
-            findings.append(look.differs("they name a CA, not the server's key", Outcome.WARN))
+            findings.append(comparison.differs("they name a CA, not the server's key", Outcome.WARN))
         else:
-            findings.append(look.differs("the key of the certificate in force is not among them"))
+            findings.append(comparison.differs("the key of the certificate in force is not among them"))
     return findings
 
 
-def _needless(look: Look) -> Finding:
-    return look.finding(Outcome.OK, State.MISSING, "not needed: the zone of this server is not signed")
+def _needless(comparison: Comparison) -> Finding:
+    return comparison.finding(Outcome.OK, State.MISSING, "not needed: the zone of this server is not signed")
 
 
 def services(subject: Subject) -> list[Finding]:
@@ -167,32 +169,34 @@ def services(subject: Subject) -> list[Finding]:
         if wanted.need is Need.LATER:
             continue
         if wanted.type != "SRV":
-            look = Look(wanted, Shown(subject.lookup.addresses(wanted.name)))
-            findings.append(look.ok() if look.shown.values else look.missing(Outcome.WARN))
+            comparison = Comparison(wanted, Shown(subject.lookup.addresses(wanted.name)))
+            findings.append(comparison.ok() if comparison.shown.values else comparison.missing(Outcome.WARN))
             continue
-        look = Look(wanted, subject.lookup.ask(wanted.name, "SRV"))
+        comparison = Comparison(wanted, subject.lookup.ask(wanted.name, "SRV"))
         # The operator chooses priority and weight; port and host must match (RFC 2782).
-        right = any(value.lower().split()[2:] == wanted.value.split()[2:] for value in look.shown.values)
-        differs = look.differs(outcome=Outcome.WARN) if look.shown.values else look.missing(Outcome.WARN)
-        findings.append(look.ok() if right else differs)
+        right = any(value.lower().split()[2:] == wanted.value.split()[2:] for value in comparison.shown.values)
+        differs = (
+            comparison.differs(outcome=Outcome.WARN) if comparison.shown.values else comparison.missing(Outcome.WARN)
+        )
+        findings.append(comparison.ok() if right else differs)
     return findings
 
 
 def dnssec(subject: Subject) -> list[Finding]:
     """Whether the zone is signed, and its signatures are valid."""
     domain = subject.needs.domain
-    look = Look(_wanted("dnssec", domain, "SOA"), subject.lookup.ask(domain, "SOA"))
-    if look.shown.failure:
+    comparison = Comparison(_wanted("dnssec", domain, "SOA"), subject.lookup.ask(domain, "SOA"))
+    if comparison.shown.failure:
         bogus = not subject.lookup.ask_unchecked(domain, "SOA").failure
         why = "its signatures are invalid: for validating resolvers, the domain does not exist"
-        return [look.invalid(why) if bogus else look.unknown()]
+        return [comparison.invalid(why) if bogus else comparison.unknown()]
     if not subject.lookup.trusted:
         why = "is unknown: the resolver is not on loopback (DNS_RESOLVER)"
-        return [look.finding(Outcome.OK, State.UNKNOWN, why)]
-    if look.shown.authentic:
-        return [look.ok()]
+        return [comparison.finding(Outcome.OK, State.UNKNOWN, why)]
+    if comparison.shown.authentic:
+        return [comparison.ok()]
     why = "the zone is not signed, or the resolver does not validate: TLSA records have no effect"
-    return [look.finding(Outcome.WARN, State.MISSING, why)]
+    return [comparison.finding(Outcome.WARN, State.MISSING, why)]
 
 
 def _sending(subject: Subject) -> list[IPAddress]:
@@ -209,14 +213,16 @@ async def _authorised(subject: Subject, spf: SpfChecker, addresses: Sequence[IPA
     for address in addresses:
         sender = Address("postmaster", subject.needs.domain)
         fact = await spf.check(address, subject.needs.hostname, sender, check_helo=False)
-        look = Look(wanted, Shown((f"{address}: {fact.result.value}",)))
+        comparison = Comparison(wanted, Shown((f"{address}: {fact.result.value}",)))
         if fact.result is Result.PASS:
-            findings.append(look.finding(Outcome.OK, State.OK, f"{address} may send"))
+            findings.append(comparison.finding(Outcome.OK, State.OK, f"{address} may send"))
         elif fact.result is Result.TEMPERROR:
-            findings.append(look.finding(Outcome.FAIL, State.UNKNOWN, f"{address}: {fact.reason or 'no answer now'}"))
+            findings.append(
+                comparison.finding(Outcome.FAIL, State.UNKNOWN, f"{address}: {fact.reason or 'no answer now'}")
+            )
         else:
             why = ": ".join(filter(None, (fact.result.value, fact.reason)))
-            findings.append(look.differs(f"mail from {address} gets {why}"))
+            findings.append(comparison.differs(f"mail from {address} gets {why}"))
     return findings
 
 

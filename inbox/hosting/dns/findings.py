@@ -59,7 +59,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Comparison:
     """One wanted record compared with the DNS: creates findings."""
 
     wanted: WantedRecord

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from inbox.hosting.dns.findings import Finding, Look, Outcome, State, Subject
+from inbox.hosting.dns.findings import Comparison, Finding, Outcome, State, Subject
 from inbox.hosting.dns.lookup import Shown
 
 #: RFC 7208 §4.6.4
@@ -22,24 +22,24 @@ def spf(subject: Subject) -> list[Finding]:
     import checkdmarc.spf
 
     (wanted,) = subject.wants("spf")
-    look = Look(wanted, _records(subject, wanted.name, lambda text: text.lower().split(" ")[0] == "v=spf1"))
-    if len(look.shown.values) != 1:
-        return [_several(look)]
+    comparison = Comparison(wanted, _records(subject, wanted.name, lambda text: text.lower().split(" ")[0] == "v=spf1"))
+    if len(comparison.shown.values) != 1:
+        return [_several(comparison)]
     _forget()
     try:
         parsed: Any = checkdmarc.spf.parse_spf_record(
-            look.shown.values[0], subject.needs.domain, resolver=subject.lookup.resolver
+            comparison.shown.values[0], subject.needs.domain, resolver=subject.lookup.resolver
         )
     except checkdmarc.spf.SPFError as error:
-        return [look.invalid(str(error))]
+        return [comparison.invalid(str(error))]
     remarks = list(parsed["warnings"])
     if parsed.get("error"):
-        return [look.invalid(str(parsed["error"]))]
+        return [comparison.invalid(str(parsed["error"]))]
     if parsed["dns_lookups"] >= SPF_LOOKUPS_MANY:
         remarks.append(f"takes {parsed['dns_lookups']} of {SPF_LOOKUPS} look-ups")
     if parsed["parsed"]["all"] in {"pass", "neutral"} and not parsed["parsed"]["redirect"]:
         remarks.append("lets anyone send: end it with -all")
-    return [look.ok(remarks)]
+    return [comparison.ok(remarks)]
 
 
 def dmarc(subject: Subject) -> list[Finding]:
@@ -47,22 +47,22 @@ def dmarc(subject: Subject) -> list[Finding]:
     import checkdmarc.dmarc
 
     wanted, *consents = subject.wants("dmarc")
-    look = Look(wanted, _records(subject, wanted.name, _is("v=DMARC1")))
+    comparison = Comparison(wanted, _records(subject, wanted.name, _is("v=DMARC1")))
     findings = []
-    if len(look.shown.values) != 1:
-        above = _dmarc_above(subject) if not look.shown.values else ""
-        findings.append(look.missing(Outcome.WARN) if above else _several(look))
+    if len(comparison.shown.values) != 1:
+        above = _dmarc_above(subject) if not comparison.shown.values else ""
+        findings.append(comparison.missing(Outcome.WARN) if above else _several(comparison))
     else:
         _forget()
         try:
             parsed = checkdmarc.dmarc.parse_dmarc_record(
-                look.shown.values[0], subject.needs.domain, resolver=subject.lookup.resolver
+                comparison.shown.values[0], subject.needs.domain, resolver=subject.lookup.resolver
             )
-            findings.append(look.ok(parsed["warnings"]))
+            findings.append(comparison.ok(parsed["warnings"]))
         except checkdmarc.dmarc.DMARCError as error:
-            findings.append(look.invalid(str(error)))
+            findings.append(comparison.invalid(str(error)))
     for consent in consents:
-        given = Look(consent, _records(subject, consent.name, _is("v=DMARC1")))
+        given = Comparison(consent, _records(subject, consent.name, _is("v=DMARC1")))
         findings.append(given.ok() if given.shown.values else given.missing(Outcome.WARN))
     return findings
 
@@ -72,39 +72,39 @@ def mta_sts(subject: Subject) -> list[Finding]:
     import checkdmarc.mta_sts
 
     wanted, host, policy = subject.wants("mta-sts")
-    look = Look(wanted, _records(subject, wanted.name, _is("v=STSv1")))
-    if not look.shown.values:
-        return [look.missing(Outcome.WARN)]
-    if len(look.shown.values) > 1:
-        return [_several(look)]
+    comparison = Comparison(wanted, _records(subject, wanted.name, _is("v=STSv1")))
+    if not comparison.shown.values:
+        return [comparison.missing(Outcome.WARN)]
+    if len(comparison.shown.values) > 1:
+        return [_several(comparison)]
     try:
-        parsed = checkdmarc.mta_sts.parse_mta_sts_record(look.shown.values[0])
-        findings = [look.ok(parsed["warnings"])]
+        parsed = checkdmarc.mta_sts.parse_mta_sts_record(comparison.shown.values[0])
+        findings = [comparison.ok(parsed["warnings"])]
     except checkdmarc.mta_sts.MTASTSError as error:
-        findings = [look.invalid(str(error))]
+        findings = [comparison.invalid(str(error))]
     addresses = subject.lookup.addresses(host.name)
-    web = Look(host, Shown(addresses))
+    web = Comparison(host, Shown(addresses))
     findings.append(web.ok() if addresses else web.missing())
     if subject.https and addresses:
-        findings.append(_policy(subject, Look(policy, Shown())))
+        findings.append(_policy(subject, Comparison(policy, Shown())))
     return findings
 
 
-def _policy(subject: Subject, look: Look) -> Finding:
+def _policy(subject: Subject, comparison: Comparison) -> Finding:
     import checkdmarc.mta_sts
 
     try:
         text = checkdmarc.mta_sts.download_mta_sts_policy(subject.needs.domain)["policy"]
-        look = Look(look.wanted, Shown((text,)))
+        comparison = Comparison(comparison.wanted, Shown((text,)))
         parsed = checkdmarc.mta_sts.parse_mta_sts_policy(text)
     except checkdmarc.mta_sts.MTASTSError as error:
-        return look.invalid(str(error))
+        return comparison.invalid(str(error))
     mode, hosts = parsed["policy"]["mode"], parsed["policy"]["mx"]
     if mode != "none" and not checkdmarc.mta_sts.mx_in_mta_sts_patterns(subject.needs.hostname, hosts):
-        return look.differs(f"{subject.needs.hostname} is not among its mx: senders refuse to deliver here")
+        return comparison.differs(f"{subject.needs.hostname} is not among its mx: senders refuse to deliver here")
     if mode == "enforce" and not subject.needs.trusted:
-        return look.differs("senders insist on a trusted certificate, and this server has none")
-    return look.ok(parsed["warnings"])
+        return comparison.differs("senders insist on a trusted certificate, and this server has none")
+    return comparison.ok(parsed["warnings"])
 
 
 def tls_rpt(subject: Subject) -> list[Finding]:
@@ -112,16 +112,16 @@ def tls_rpt(subject: Subject) -> list[Finding]:
     import checkdmarc.smtp_tls_reporting
 
     (wanted,) = subject.wants("tls-rpt")
-    look = Look(wanted, _records(subject, wanted.name, _is("v=TLSRPTv1")))
-    if not look.shown.values:
-        return [look.missing(Outcome.WARN)]
-    if len(look.shown.values) > 1:
-        return [_several(look)]
+    comparison = Comparison(wanted, _records(subject, wanted.name, _is("v=TLSRPTv1")))
+    if not comparison.shown.values:
+        return [comparison.missing(Outcome.WARN)]
+    if len(comparison.shown.values) > 1:
+        return [_several(comparison)]
     try:
-        parsed = checkdmarc.smtp_tls_reporting.parse_smtp_tls_reporting_record(look.shown.values[0])
+        parsed = checkdmarc.smtp_tls_reporting.parse_smtp_tls_reporting_record(comparison.shown.values[0])
     except checkdmarc.smtp_tls_reporting.SMTPTLSReportingError as error:
-        return [look.invalid(str(error))]
-    return [look.ok(parsed["warnings"])]
+        return [comparison.invalid(str(error))]
+    return [comparison.ok(parsed["warnings"])]
 
 
 def _records(subject: Subject, name: str, meant: Callable[[str], bool]) -> Shown:
@@ -134,11 +134,13 @@ def _is(version: str) -> Callable[[str], bool]:
     return lambda text: text.partition(";")[0].replace(" ", "").lower() == version.lower()
 
 
-def _several(look: Look) -> Finding:
+def _several(comparison: Comparison) -> Finding:
     """The finding for no record, or for more than one."""
-    if not look.shown.values:
-        return look.missing()
-    return look.finding(Outcome.FAIL, State.INVALID, f"{len(look.shown.values)} records: exactly one may exist")
+    if not comparison.shown.values:
+        return comparison.missing()
+    return comparison.finding(
+        Outcome.FAIL, State.INVALID, f"{len(comparison.shown.values)} records: exactly one may exist"
+    )
 
 
 def _dmarc_above(subject: Subject) -> str:

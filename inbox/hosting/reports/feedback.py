@@ -26,7 +26,7 @@ INLINE_ROWS: Final = 100
 AHEAD: Final = 2 * 86_400.0
 
 
-class FromTheFuture(InboxError):
+class ReportInFuture(InboxError):
     """A report about a period in the future."""
 
 
@@ -94,7 +94,7 @@ class FeedbackLedger:
             return False
         try:
             return await file_report(self._reports, tenant, report, self._clock.now(), self._run_blocking)
-        except FromTheFuture as error:
+        except ReportInFuture as error:
             self._log.warning("report_refused", domain=report.domain, error=str(error))
             return False
         except NotFound:  # The directory caches domains for a while; this one has just been removed.
@@ -179,12 +179,12 @@ async def file_report(
     """Files a report; False if it is already filed.
 
     Raises:
-        FromTheFuture: its period ends in the future; it is not filed.
+        ReportInFuture: its period ends in the future; it is not filed.
         NotFound: the tenant does not host the domain.
         StoreUnavailable
     """
     if report.end > received_at + AHEAD:
-        raise FromTheFuture(f"the period of report {report.report_id} ends in the future")
+        raise ReportInFuture(f"the period of report {report.report_id} ends in the future")
     if len(report.rows) <= INLINE_ROWS:
         body = encode_details(report)
     else:

@@ -17,10 +17,10 @@ from typing import Final, Protocol
 
 from inbox.base.errors import NotFound, StorageFull, StoreError, StoreUnavailable
 from inbox.store.blobs.keys import IDENTITY, UNFINISHED
-from inbox.store.blobs.syncing import TOGETHER, Begin, one_by_one
+from inbox.store.blobs.syncing import MOST_FILES, Begin, one_by_one
 
 #: Blobs open at once; many systems limit programs to 1024 descriptors, and a batch may be larger.
-OPEN: Final = TOGETHER
+OPEN: Final = MOST_FILES
 #: The maximum number of folders in the cache of durable folders; a full cache is cleared.
 FOLDERS_REMEMBERED: Final = 100_000
 

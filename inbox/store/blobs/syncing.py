@@ -22,7 +22,7 @@ Finish = Callable[[], list[int]]
 Begin = Callable[[Sequence[int]], Finish]
 
 #: The maximum number of files that are synced together.
-TOGETHER: Final = 256
+MOST_FILES: Final = 256
 #: The system calls io_setup, io_destroy, io_getevents and io_submit, for which the C library has no functions.
 _CALLS: Final = {"x86_64": (206, 207, 208, 209), "aarch64": (0, 1, 4, 2)}
 _FSYNC: Final = 2
@@ -37,8 +37,8 @@ def one_by_one(descriptors: Sequence[int]) -> Finish:
     return lambda: [_sync(descriptor) for descriptor in descriptors]
 
 
-class Together:
-    """Syncs up to TOGETHER files with one wait.
+class GroupSync:
+    """Syncs up to MOST_FILES files with one wait.
 
     Where the kernel has no asynchronous fsync or a sandbox forbids it, each file is synced in turn. Only one thread may
     use an object, and must finish what it began before it begins again.
@@ -48,15 +48,15 @@ class Together:
         self._call = ctypes.CDLL(None, use_errno=True).syscall
         self._call.restype = ctypes.c_long
         self._context = ctypes.c_ulong(0)
-        self._requests = ctypes.create_string_buffer(_REQUEST.size * TOGETHER)
+        self._requests = ctypes.create_string_buffer(_REQUEST.size * MOST_FILES)
         first = ctypes.addressof(self._requests)
-        self._pointers = (ctypes.c_void_p * TOGETHER)(*(first + n * _REQUEST.size for n in range(TOGETHER)))
-        self._events = ctypes.create_string_buffer(_EVENT.size * TOGETHER)
+        self._pointers = (ctypes.c_void_p * MOST_FILES)(*(first + n * _REQUEST.size for n in range(MOST_FILES)))
+        self._events = ctypes.create_string_buffer(_EVENT.size * MOST_FILES)
         numbers = _CALLS.get(platform.machine()) if sys.platform == "linux" else None
         self.is_supported = numbers is not None
         if numbers is not None:
             setup, self._destroy, self._getevents, self._submit = (ctypes.c_long(number) for number in numbers)
-            self.is_supported = self._call(setup, ctypes.c_long(TOGETHER), ctypes.byref(self._context)) == 0
+            self.is_supported = self._call(setup, ctypes.c_long(MOST_FILES), ctypes.byref(self._context)) == 0
 
     def close(self) -> None:
         """Frees the kernel's memory; afterwards each file is synced in turn."""
@@ -65,9 +65,9 @@ class Together:
             self._call(self._destroy, self._context)
 
     def __call__(self, descriptors: Sequence[int]) -> Finish:
-        """Begins to sync files. Raises ValueError if there are more than TOGETHER."""
-        if len(descriptors) > TOGETHER:
-            raise ValueError(f"{len(descriptors)} files are more than {TOGETHER}")
+        """Begins to sync files. Raises ValueError if there are more than MOST_FILES."""
+        if len(descriptors) > MOST_FILES:
+            raise ValueError(f"{len(descriptors)} files are more than {MOST_FILES}")
         # A single file does not need another thread of the kernel.
         if not self.is_supported or len(descriptors) < 2:
             return one_by_one(descriptors)

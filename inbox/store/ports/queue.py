@@ -177,6 +177,7 @@ class QueuedJob:
         fence: grows with every lease.
         dot_sent_at: when an unfinished attempt was about to send the final dot (:meth:`Queue.sending`); 0 otherwise.
         died_at: when delivery failed permanently; 0 if it has not.
+        size: octets of the stored message; 0 if they are not known. A blob of another size is damaged.
     """
 
     job: Job
@@ -196,6 +197,7 @@ class QueuedJob:
     fence: int = 0
     dot_sent_at: float = 0.0
     died_at: float = 0.0
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +296,7 @@ class Queue(Protocol):
         """Takes up to ``limit`` jobs that are due (at most ``MOST_JOBS``) for ``seconds`` (at most ``LONGEST_LEASE``).
 
         Tenants take turns, and so do the domains and classes within a tenant; an expired job is due, too. The jobs for
-        the domains and classes of ``avoided`` get a tenth while others are due: those that would only wait. The result
+        the domains and classes of ``avoided`` get a twentieth while others are due: they would only wait. The result
         may have fewer than ``limit`` jobs although more are due; it is empty only if nothing is due or other workers
         took the jobs at the same moment. No two workers, in any process, hold a job at the same time. The jobs of a
         disabled tenant wait until it is enabled.

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any, Generic, Literal, TypeVar
 
 from inbox.base.errors import InboxError, StorageFull, StoreError, StoreUnavailable
@@ -26,6 +27,9 @@ Identity = tuple[int, ...]
 LOG_ROOM = 16
 #: Seconds that a connection waits for a lock that another program (a backup, a shell) holds.
 BUSY_SECONDS = 10.0
+#: As long as another program holds a lock, only the first write waits that long, and the next ones at most this long.
+#: Otherwise a client would wait for the sum of the waits of all writes before its own.
+LOCKED_SECONDS = 1.0
 #: Parts of the error that an operator sees after moving the files of a running server.
 MOVED = "was moved, removed or replaced while it was open"
 REMEDY = "restore it, or restart inbox to use the files that are there now"
@@ -120,6 +124,9 @@ class Committer:
         self._turn: Turn | None = None
         self._checkpointer = Checkpointer(path, self._connect_again)
         self._opened: Identity | None = None
+        #: The last transaction found the file locked; and the seconds that the connection waits for a lock.
+        self._is_locked = False
+        self._busy_seconds = BUSY_SECONDS
 
     @property
     def opened(self) -> Identity:
@@ -248,11 +255,15 @@ class Committer:
         idempotent.
         """
         assert self._turn is not None, "work comes after open()"
+        asked = monotonic()
         try:
             with self._turn:
+                self._wait_at_most(monotonic() - asked)
                 self._commit(batch)
+            self._is_locked = False
         except Exception as error:  # noqa: BLE001  # every caller gets the error, whatever it is
             failed: Exception = error
+            self._is_locked = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
             if isinstance(error, sqlite3.Error):
                 failed = translated(error, self._path)
             elif isinstance(error, OSError):
@@ -262,6 +273,15 @@ class Committer:
                     job.error = failed
         if self._synchronous == "FULL":
             self._checkpointer.look()
+
+    def _wait_at_most(self, waited: float) -> None:
+        """Sets how long the transaction waits for another program, after ``waited`` seconds for its turn: a process
+        whose turn was long was waiting for that program, too."""
+        least = min(LOCKED_SECONDS, BUSY_SECONDS)
+        seconds = least if self._is_locked or waited > least else BUSY_SECONDS
+        if seconds != self._busy_seconds and self._connection is not None:
+            self._connection.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+            self._busy_seconds = seconds
 
     def _commit(self, batch: Sequence[Job[Any]]) -> None:
         try:

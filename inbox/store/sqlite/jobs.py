@@ -30,7 +30,7 @@ _STATE: Final = (
     "hold_reason", "lease_owner", "lease_until", "fence", "dot_sent_at", "died_at",
 )  # fmt: skip
 _READ: Final = (
-    f"SELECT e.blob_path, {', '.join(f'q.{name}' for name in (*_JOB, *_STATE))} "
+    f"SELECT e.blob_path, e.size, {', '.join(f'q.{name}' for name in (*_JOB, *_STATE))} "
     "FROM outbound_queue q JOIN email e ON e.id = q.payload "
 )
 _ADDED: Final = (
@@ -84,12 +84,12 @@ def read(db: sqlite3.Connection, where: str, values: dict[str, Any]) -> list[Que
 
 
 def _queued(row: Sequence[Any]) -> QueuedJob:
-    blob_path, *values = row
+    blob_path, size, *values = row
     recipients = values[_RECIPIENTS] = unpacked_recipients(values[_RECIPIENTS])
     for flag in _FLAGS:
         values[flag] = bool(values[flag])
     job = Job(*values[: len(_JOB)])
-    tenant, email, states, status, attempts, at, error, history, *rest = values[len(_JOB) :]
+    tenant, email, states, status, attempts, at, error, history, *rest = (*values[len(_JOB) :], size)
     return QueuedJob(
         job, tenant, email, blob_path, unpacked_states(states, len(recipients)), status, attempts, at, error,
         unpacked_history(history), *rest,

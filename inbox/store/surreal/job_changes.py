@@ -57,7 +57,7 @@ class JobChanges:
 
 
 def _written(row: Row, turn: Key | None) -> Row:
-    kept = {name: value for name, value in row.items() if name not in ("id", "blob_path")}
+    kept = {name: value for name, value in row.items() if name not in ("id", "blob_path", "message_size")}
     alive_since = None if row["status"] == "dead" else row["created_at"]
     return {**kept, "version": row["version"] + 1, "turn": turn, "alive_since": alive_since}
 

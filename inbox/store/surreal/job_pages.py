@@ -49,7 +49,8 @@ async def page(gateway: Gateway, tenant: str | None, wanted: JobFilter, after: P
         most = STEP if where else limit - len(found)
         _, ids, rows = await gateway.query(
             f"{_STEP}; RETURN $step; "
-            f"SELECT *, payload.blob_path AS blob_path FROM $step WHERE {where or 'true'} LIMIT $left",
+            "SELECT *, payload.blob_path AS blob_path, payload.size AS message_size FROM $step "
+            f"WHERE {where or 'true'} LIMIT $left",
             tenant=current,
             least=f"{last} " if last else "",
             most=most,

@@ -149,14 +149,14 @@ def row_to_turn(key: Key) -> Turn:
 
 
 def row_to_job(row: Mapping[str, Any]) -> QueuedJob:
-    """Converts a row with the ``blob_path`` of its message."""
+    """Converts a row with the ``blob_path`` and ``message_size`` of its message."""
     values = {name: row[column] for name, column in _JOB.items() if row.get(column) is not None}
     recipients = values["recipients"] = unpacked_recipients(values["recipients"])
     state = {name: row[name] for name in _STATE if row.get(name) is not None}
     states = unpacked_states(row.get("states") or "", len(recipients))
     return QueuedJob(
         Job(**values), row["org_id"], row["payload"].key, row.get("blob_path") or "", states,
-        history=unpacked_history(row.get("history") or ""), **state,
+        history=unpacked_history(row.get("history") or ""), size=row.get("message_size") or 0, **state,
     )  # fmt: skip
 
 

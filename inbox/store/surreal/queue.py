@@ -64,7 +64,9 @@ LET $copies = (UPDATE $mail SET copies += $n WHERE copies > 0 AND organization =
 IF array::len($copies) = 0 {{ THROW 'inbox gone mail' }};
 {ADD_JOBS};
 RETURN true"""
-_READ: Final = f"RETURN {NOW}; SELECT *, payload.blob_path AS blob_path FROM $ids WHERE job_id"
+_READ: Final = (
+    f"RETURN {NOW}; SELECT *, payload.blob_path AS blob_path, payload.size AS message_size FROM $ids WHERE job_id"
+)
 #: Reads also which of the tenants are disabled.
 _READ_TO_CLAIM: Final = f"{_READ}; SELECT VALUE record::id(id) FROM $tenants WHERE is_active = false"
 _CHANGE: Final = f"""
@@ -235,8 +237,8 @@ class SurrealQueue:
         if not transaction:
             return []
         queued, delivered = await self._gateway.query(
-            "SELECT *, payload.blob_path AS blob_path FROM outbound_queue WHERE decision = $decision AND "
-            "org_id = $tenant LIMIT $most; "
+            "SELECT *, payload.blob_path AS blob_path, payload.size AS message_size FROM outbound_queue "
+            "WHERE decision = $decision AND org_id = $tenant LIMIT $most; "
             "SELECT * FROM outbound_delivery WHERE decision = $decision AND org_id = $tenant LIMIT $most",
             decision=transaction,
             tenant=tenant,

@@ -192,7 +192,7 @@ class Removing:
         root = rows.address_id(address)
         if root not in targets:
             return 0
-        pairs, gone = _leading(targets, root, forwarding)
+        pairs, gone = _pairs_to_remove(targets, root, forwarding)
         if pairs:
             await self._gateway.transaction(_REMOVE_PAIRS, pairs=pairs, gone=gone, forwarding=[], forwards=None)
         return len(pairs)
@@ -289,38 +289,38 @@ class Removing:
         await self._gateway.write(_END_DOMAIN, id=rows.domain_edge(fqdn), organization=rows.organization_id(tenant))
 
 
-def _leading(
+def _pairs_to_remove(
     targets: dict[RecordId, list[RecordId]], root: RecordId, forwarding: Set[RecordId]
 ) -> tuple[list[dict[str, RecordId | None]], list[RecordId]]:
     """Returns up to STEP pairs to remove so that nothing points to ``root``, and the addresses that then have no
     target. Those of ``forwarding`` have targets outside."""
-    leading: dict[RecordId, list[RecordId]] = {}
+    sources: dict[RecordId, list[RecordId]] = {}
     for source, those in targets.items():
         for target in those:
             if target == source:
                 continue  # An alias that points only to itself has no target.
-            leading.setdefault(target, []).append(source)
+            sources.setdefault(target, []).append(source)
     pairs: list[dict[str, RecordId | None]] = []
     gone: list[RecordId] = []
     path = [root]
     while path and len(pairs) < STEP:
         top = path[-1]
-        if not leading.get(top):
+        if not sources.get(top):
             # Nothing points to this address any more. Unless it is the root it loses its last target, so it is removed.
             path.pop()
             if top != root:
                 for target in targets[top]:
                     if target != top:
-                        leading[target].remove(top)
+                        sources[target].remove(top)
                     pairs.append({"source": top, "target": target, "first": None})
                 gone.append(top)
             continue
-        source = leading[top][-1]
+        source = sources[top][-1]
         left = [one for one in targets[source] if one not in (top, source)]
         if not left and source not in forwarding and source not in path:
             path.append(source)
             continue
-        leading[top].pop()
+        sources[top].pop()
         targets[source].remove(top)
         pairs.append({"source": source, "target": top, "first": left[0] if left else None})
     return pairs, gone

@@ -17,7 +17,7 @@ from inbox.base.errors import InboxError, StoreUnavailable
 from inbox.mail.content import Content, MemoryContent
 from inbox.store.blobs.files import Files, Piece
 from inbox.store.blobs.keys import components
-from inbox.store.blobs.syncing import Together
+from inbox.store.blobs.syncing import GroupSync
 from inbox.store.indexing import index_message, is_only_queued, queued_message
 from inbox.store.packing import pack
 from inbox.store.ports.ingest import AcceptedMessage, Indexed
@@ -69,7 +69,7 @@ class BatchWriter:
 
     def __init__(self, stores: Connect) -> None:
         self._stores = stores
-        self._sync = Together()
+        self._sync = GroupSync()
         self._files = Files(stores.blobs, stores.store, self._sync) if stores.blobs is not None else None
         if self._files is not None:
             self._files.remember_root()

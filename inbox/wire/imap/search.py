@@ -66,7 +66,7 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """By INTERNALDATE, or (``sent``) by the Date: field. Times and zones are ignored (RFC 3501 §6.4.4)."""
+    """Matches INTERNALDATE, or (``sent``) the Date: field. Times and zones are ignored (RFC 3501 §6.4.4)."""
 
     sent: bool
     when: Literal["BEFORE", "ON", "SINCE"]

@@ -38,7 +38,7 @@ class SequenceSet:
         return cls(ranges)
 
     def render(self) -> bytes:
-        """As written in a command."""
+        """Returns the set as it is written in a command."""
         spelled = [(str(low or "*"), str(high or "*")) for low, high in self.ranges]
         return ",".join(low if low == high else f"{low}:{high}" for low, high in spelled).encode("ascii")
 

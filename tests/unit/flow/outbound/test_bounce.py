@@ -157,6 +157,13 @@ async def test_a_lost_message_is_still_reported(here: Here) -> None:
     assert [name for _, name, _ in here.log.events if name == "notification_without_message"]
 
 
+async def test_a_damaged_message_is_not_returned(here: Here) -> None:
+    await here.fail(replace(here.job(ret="FULL"), size=len(ORIGINAL) + 1))
+    (received,) = await here.received()
+    assert b"secret" not in received
+    assert [fields["why"] for _, name, fields in here.log.events if name == "notification_without_message"]
+
+
 async def test_a_folder_that_cannot_be_written_costs_only_the_copy(here: Here) -> None:
     here.folder.write_bytes(b"not a folder")
     await here.fail(here.job())

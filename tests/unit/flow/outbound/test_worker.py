@@ -223,6 +223,27 @@ async def test_only_old_leases_are_renewed_and_a_few_at_once(monkeypatch: pytest
     await task
 
 
+async def test_a_worker_that_stops_while_outcomes_wait_claims_nothing() -> None:
+    world = OutboundWorld()
+
+    async def never(finished: Sequence[Finished]) -> set[str]:
+        await asyncio.Event().wait()
+        return set()
+
+    world.worker._finishing = Gatherer(never, 1000)
+    for number in range(3 * MOST_UNRECORDED):
+        world.job(f"j{number}", domain=f"d{number}.test", recipients=(JobRecipient(f"bob@d{number}.test"),))
+    task = asyncio.create_task(world.worker.run())
+    await until(lambda: world.worker._backlog.is_full)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    claims = world.queue.transactions["lease"]
+    await world.worker.stop(0)
+    async with asyncio.timeout(10):
+        await task
+    assert (world.queue.transactions["lease"], len(world.worker)) == (claims, 0)
+
+
 async def test_a_job_that_another_worker_took_is_dropped() -> None:
     world = OutboundWorld(_never)
     world.job()
@@ -401,6 +422,32 @@ async def test_an_outcome_is_written_when_the_database_is_back(monkeypatch: pyte
         await until(lambda: world.queue.done)
 
     assert len(world.attempts.dots) == 1
+
+
+async def test_a_worker_that_leases_its_own_job_again_records_the_outcome_it_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The database was locked until the lease ended, and takes the claim before the outcome."""
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.001)
+    world = OutboundWorld()
+    real, locked = world.queue.finish, True
+
+    async def finish(finished: Sequence[Finished]) -> set[str]:
+        if locked:
+            raise StoreUnavailable("database is locked")
+        return await real(finished)
+
+    world.worker._finishing = Gatherer(finish, 1000)
+    world.job()
+    async with running(world):
+        await until(lambda: world.attempts.dots and world.events("outbound_queue_unreachable"))
+        world.clock.advance(121)
+        await until(lambda: world.queue.jobs["j1"].fence == 2)
+        locked = False
+        await until(lambda: world.queue.done)
+
+    assert len(world.attempts.dots) == 1
+    assert world.events("outbound_lease_lost") == []
 
 
 @pytest.mark.parametrize("error", [StorageFull("the disk is full"), Conflict("others write these rows")])

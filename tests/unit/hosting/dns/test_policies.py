@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from inbox.dns.upstream import Server
-from inbox.hosting.dns.findings import Look, Outcome, State, Subject
+from inbox.hosting.dns.findings import Comparison, Outcome, State, Subject
 from inbox.hosting.dns.lookup import Lookup, Shown
 from inbox.hosting.dns.policies import _policy
 from inbox.hosting.dns.records import Needs, policy_text, wanted_records
@@ -27,7 +27,7 @@ def fetched(text: str, monkeypatch: pytest.MonkeyPatch, needs: Needs = NEEDS) ->
 
     monkeypatch.setattr(checkdmarc.mta_sts, "download_mta_sts_policy", download)
     subject = Subject(needs, Lookup([Server("127.0.0.1")]), tuple(wanted_records(needs)), https=True)
-    found = _policy(subject, Look(subject.wants("mta-sts")[2], Shown()))
+    found = _policy(subject, Comparison(subject.wants("mta-sts")[2], Shown()))
     assert found.found == (text,)
     return found.outcome, found.state, found.change
 
@@ -59,7 +59,7 @@ def test_a_web_server_that_is_not_there() -> None:
         held.bind(("127.0.0.1", 0))
         needs = replace(NEEDS, domain="nobody.invalid")
         subject = Subject(needs, Lookup([Server("127.0.0.1", held.getsockname()[1])]), tuple(wanted_records(needs)))
-        found = _policy(subject, Look(subject.wants("mta-sts")[2], Shown()))
+        found = _policy(subject, Comparison(subject.wants("mta-sts")[2], Shown()))
     assert (found.outcome, found.state) == (Outcome.FAIL, State.INVALID)
 
 

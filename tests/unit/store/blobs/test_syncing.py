@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from inbox.store.blobs.syncing import TOGETHER, Together, one_by_one
+from inbox.store.blobs.syncing import MOST_FILES, GroupSync, one_by_one
 
 
 @pytest.fixture
-def together() -> Iterator[Together]:
-    sync = Together()
+def together() -> Iterator[GroupSync]:
+    sync = GroupSync()
     yield sync
     sync.close()
 
@@ -44,8 +44,8 @@ def fsyncs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-@pytest.mark.parametrize("count", [2, 9, TOGETHER])
-def test_files_are_synced_with_one_wait(together: Together, tmp_path: Path, fsyncs: list[int], count: int) -> None:
+@pytest.mark.parametrize("count", [2, 9, MOST_FILES])
+def test_files_are_synced_with_one_wait(together: GroupSync, tmp_path: Path, fsyncs: list[int], count: int) -> None:
     if platform.machine() not in ("x86_64", "aarch64"):
         pytest.skip("the numbers of the system calls are known for x86_64 and aarch64 only")
     with ExitStack() as stack:
@@ -56,7 +56,7 @@ def test_files_are_synced_with_one_wait(together: Together, tmp_path: Path, fsyn
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_one_file_needs_no_thread_of_the_kernel(
-    together: Together, tmp_path: Path, fsyncs: list[int], count: int
+    together: GroupSync, tmp_path: Path, fsyncs: list[int], count: int
 ) -> None:
     with ExitStack() as stack:
         descriptors = opened(stack, tmp_path, count)
@@ -64,7 +64,7 @@ def test_one_file_needs_no_thread_of_the_kernel(
         assert fsyncs == descriptors
 
 
-def test_each_file_has_its_own_result(together: Together, tmp_path: Path) -> None:
+def test_each_file_has_its_own_result(together: GroupSync, tmp_path: Path) -> None:
     """A pipe cannot be synced (fsync(2), EINVAL), and no file is open as the last number."""
     reader, writer = os.pipe()
     with ExitStack() as stack:
@@ -80,7 +80,7 @@ def test_each_file_has_its_own_result(together: Together, tmp_path: Path) -> Non
 
 
 def test_an_error_of_the_disk_is_the_result_of_its_file(
-    together: Together, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    together: GroupSync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel reports it in an event, with a negative number."""
     call, done = together._call, 0
@@ -100,7 +100,7 @@ def test_an_error_of_the_disk_is_the_result_of_its_file(
     assert sorted(results) == [0, 0, errno.EIO]
 
 
-def test_a_signal_does_not_end_the_wait(together: Together, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_does_not_end_the_wait(together: GroupSync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call, interrupted = together._call, 0
 
     def signalled(number: object, *rest: object) -> int:
@@ -118,7 +118,7 @@ def test_a_signal_does_not_end_the_wait(together: Together, tmp_path: Path, monk
     assert interrupted == 1
 
 
-def test_a_wait_that_fails_is_no_success(together: Together, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_that_fails_is_no_success(together: GroupSync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call = together._call
 
     def failing(number: object, *rest: object) -> int:
@@ -140,7 +140,7 @@ def test_an_unknown_machine_syncs_each_file_in_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fsyncs: list[int], machine: str
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    sync = Together()
+    sync = GroupSync()
     with ExitStack() as stack:
         descriptors = opened(stack, tmp_path, 3)
         assert sync(descriptors)() == [0, 0, 0]
@@ -149,9 +149,9 @@ def test_an_unknown_machine_syncs_each_file_in_turn(
 
 
 def test_a_kernel_that_has_no_more_contexts_syncs_each_file_in_turn(
-    together: Together, tmp_path: Path, fsyncs: list[int]
+    together: GroupSync, tmp_path: Path, fsyncs: list[int]
 ) -> None:
-    """As after :meth:`Together.close`."""
+    """As after :meth:`GroupSync.close`."""
     together.close()
     assert not together.is_supported
     with ExitStack() as stack:
@@ -161,7 +161,7 @@ def test_a_kernel_that_has_no_more_contexts_syncs_each_file_in_turn(
 
 
 def test_files_that_the_kernel_does_not_take_are_synced_in_turn(
-    together: Together, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fsyncs: list[int]
+    together: GroupSync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fsyncs: list[int]
 ) -> None:
     call = together._call
 
@@ -178,6 +178,6 @@ def test_files_that_the_kernel_does_not_take_are_synced_in_turn(
     assert fsyncs == descriptors[2:]
 
 
-def test_too_many_files_are_refused(together: Together) -> None:
+def test_too_many_files_are_refused(together: GroupSync) -> None:
     with pytest.raises(ValueError, match="more than"):
-        together([0] * (TOGETHER + 1))
+        together([0] * (MOST_FILES + 1))

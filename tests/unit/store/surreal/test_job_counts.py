@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,11 @@ def test_transactions_that_run_at_once_use_different_shards() -> None:
             assert third == second, "a process uses few shards"
     with shards.taken() as again:
         assert again == first
-    for _ in range(SHARDS):
-        shards.taken().__enter__()
-    with shards.taken() as any_one:
-        assert 0 <= any_one < SHARDS
+    with ExitStack() as stack:
+        assert {stack.enter_context(shards.taken()) for _ in range(SHARDS)} == set(range(SHARDS))
+        assert 0 <= stack.enter_context(shards.taken()) < SHARDS, "any one if all are used"
+    with ExitStack() as stack:
+        assert {stack.enter_context(shards.taken()) for _ in range(SHARDS)} == set(range(SHARDS))
 
 
 def test_a_shard_that_conflicted_is_put_aside() -> None:

@@ -1,0 +1,99 @@
+"""A server that accepts and sends mail while its SQLite file is gone, replaced or locked, and back again."""
+
+from __future__ import annotations
+
+import smtplib
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_sending import POLICY, QUICK, jobs
+from tests.e2e.test_submission import ANN, connected
+from tests.support.counting_sink import CountingSink
+from tests.support.server import RunningServer
+from tests.support.waiting import until
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+#: Messages whose final dot has no reply yet when the fault begins.
+HELD = 3
+#: Seconds in which a client has its answer: a write waits for 10 (docs/failures.md).
+BOUNDED = 25.0
+
+
+@contextmanager
+def moved(file: Path) -> Iterator[None]:
+    away = file.with_name("away.db")
+    file.rename(away)
+    yield
+    away.rename(file)
+
+
+@contextmanager
+def replaced(file: Path) -> Iterator[None]:
+    """By an empty file."""
+    with moved(file):
+        file.touch()
+        yield
+        assert file.stat().st_size == 0, "the server does not make a database of it"
+        file.unlink()
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """By another program that writes."""
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=30)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+@pytest.fixture
+def server(tmp_path: Path, sink: CountingSink) -> Iterator[RunningServer]:
+    made = RunningServer(tmp_path, ("smtp", "submission", "submissions", "imaps"), environment=dict(QUICK))
+    made.populate()
+    made.policy("default.yaml", POLICY.format(port=sink.port))
+    made.start()
+    yield made
+    made.close()
+
+
+def submit(client: smtplib.SMTP, number: int) -> tuple[int, str]:
+    """Sends a message to ``{number}@elsewhere.test``; returns the last reply."""
+    to = f"{number}@elsewhere.test"
+    try:
+        client.sendmail(ANN, [to], f"From: {ANN}\r\nTo: {to}\r\nSubject: {number}\r\n\r\nHello.\r\n")
+    except smtplib.SMTPResponseException as error:
+        return error.smtp_code, bytes(error.smtp_error).decode() if isinstance(error.smtp_error, bytes) else ""
+    except smtplib.SMTPRecipientsRefused as error:
+        ((code, text),) = error.recipients.values()
+        return code, text.decode()
+    return 250, ""
+
+
+@pytest.mark.parametrize("fault", [moved, replaced, locked])
+def test_the_file_is_away_while_mail_is_submitted_and_sent(
+    server: RunningServer, sink: CountingSink, fault: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    sink.hold()
+    with connected(server, "submission") as client:
+        for number in range(HELD):
+            assert submit(client, number)[0] == 250
+        until(lambda: len(sink.dots) == HELD, "the messages are being sent")
+
+        with fault(server.data / "inbox.db"):
+            sink.release()
+            begin = time.monotonic()
+            code, text = submit(client, HELD)
+            assert time.monotonic() - begin < BOUNDED
+            assert (code, text[:5]) == (451, "4.3.0")
+
+        until(lambda: submit(client, HELD + 1)[0] == 250, "mail is accepted again")
+    until(lambda: len(sink.counts()) == HELD + 1 and jobs(server) == [], "the queue is empty")
+    copies = sink.counts()
+    print(f"{sum(number > 1 for number in copies.values())} copies more than one")
+    assert copies == {f"{number}@elsewhere.test": 1 for number in (*range(HELD), HELD + 1)}
