@@ -153,7 +153,7 @@ def output(*command: str) -> str:
 
 
 def free_port() -> int:
-    """A loopback port that is free at the moment."""
+    """A loopback port that nobody listens on at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

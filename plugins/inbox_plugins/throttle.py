@@ -2,7 +2,9 @@
 
 Returns at: deliver of outgoing mail (Defer 451 4.7.1). The wait is no attempt, but the time to live of the job passes.
 Counts:     attempts, in the database, so that all processes and instances share one count. An attempt counts once for
-            each limit, whatever its outcome. Notifications (class dsn) are neither counted nor limited.
+            each limit, whatever its outcome, also if the message is encoded for a host that takes 7-bit text only.
+            It is one message, however many recipients it has at the destination; a message to three domains counts
+            three times. Notifications (class dsn) are neither counted nor limited.
 On error:   defer: while the counters cannot be read, mail that has a limit waits.
 
 For the connections and the rate to one set of MX hosts use ``outbound.connections`` and ``outbound.rate`` of the
@@ -80,9 +82,9 @@ class Throttle(Plugin):
 
     @hookimpl
     async def deliver(self, delivery: Delivery) -> Defer | None:
-        """Defers if a limit is reached; otherwise counts the attempt for each limit. Raises StoreUnavailable."""
-        if delivery.kind != "remote" or delivery.job_class == "dsn":
-            return None
+        """Defers if a limit is reached; otherwise counts the attempt for each limit, once. Raises StoreUnavailable."""
+        if delivery.kind != "remote" or delivery.job_class == "dsn" or delivery.encoded:
+            return None  # an encoded message was counted earlier in the same attempt
         limits = [limit for limit in self._limits if limit.concerns(delivery)]
         # Nothing is counted before all limits are read: what one limit delays must not use up another one.
         for limit in limits:

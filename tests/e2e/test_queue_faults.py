@@ -90,7 +90,12 @@ def test_the_blobs_are_gone_and_back(workers: QueueProcesses, sink: CountingSink
     assert set(workers.deliveries().values()) == {1}, "the waits were no attempts"
 
 
-@pytest.mark.parametrize("damaged", [b"", MESSAGE[:-6], MESSAGE + b"more\r\n"], ids=["empty", "cut", "longer"])
+@pytest.mark.parametrize(
+    ("workers", "damaged"),
+    [("sqlite", b""), ("surreal", MESSAGE[:-6]), ("sqlite", MESSAGE + b"more\r\n")],
+    ids=["empty", "cut", "longer"],
+    indirect=["workers"],
+)
 def test_a_blob_that_is_damaged_is_not_sent(workers: QueueProcesses, sink: CountingSink, damaged: bytes) -> None:
     worker = workers.start()
     workers.ready()

@@ -76,6 +76,16 @@ async def test_notifications_and_local_copies_are_not_limited() -> None:
     assert (await test.deliver()).verdict == Accept()
 
 
+async def test_an_encoded_message_does_not_count_again() -> None:
+    test = bench({"per": "tenant", "messages": 2})
+    delivery = replace(test.delivery(kind="remote", to=("bob@far.test",), sender="ann@demo.test"), domain="far.test")
+    for _ in range(2):
+        assert (await test.run(Stage.DELIVER, delivery=delivery)).verdict == Accept()
+        again = replace(delivery, encoded=True)
+        assert (await test.run(Stage.DELIVER, delivery=again)).verdict == Accept(), "the same attempt"
+    assert (await test.run(Stage.DELIVER, delivery=delivery)).verdict != Accept()
+
+
 async def test_two_processes_share_the_count() -> None:
     first, second = (bench({"per": "tenant", "messages": 3}) for _ in range(2))
     second.rates.counts = first.rates.counts

@@ -93,9 +93,9 @@ class Process:
                 return
 
     def held(self) -> int:
-        """The number of jobs that it holds."""
-        status = AdminClient(self.data / "inbox.sock").call("GET", "/status")
-        assert status is not None
+        """The number of jobs that it holds; waits for its admin socket, which comes after its first jobs."""
+        admin = AdminClient(self.data / "inbox.sock")
+        status: dict[str, Any] = until(lambda: admin.call("GET", "/status") or {}, f"{self.name} answers")
         return int(status["outbound"]["jobs"])
 
     def stop(self) -> int:
@@ -175,7 +175,7 @@ class QueueProcesses:
         self.server.populate()
 
     def start(self, *more: str) -> Process:
-        """Starts one more worker; returns when it works on the queue."""
+        """Starts one more worker; :meth:`ready` waits for it."""
         name = f"w{next(self._numbers)}.test"
         own, log = self.folder / name, self.folder / f"{name}.log"
         with log.open("ab") as output:

@@ -138,7 +138,7 @@ class RunningServer:
         passwords.close()
 
     def start(self, stderr: IO[bytes] | int | None = None) -> RunningServer:
-        """Starts the process and returns when its SMTP door (or, without one, its IMAP door) greets.
+        """Starts the process; returns when its SMTP door (without one, its IMAP door) and its admin socket answer.
 
         Args:
             stderr: where its log goes instead of the file ``log``.
@@ -160,6 +160,8 @@ class RunningServer:
                 stderr=log if stderr is None else stderr,
             )
         self._wait_until_it_greets()
+        # The first of several processes may still be starting when another one greets.
+        until(self._can_be_asked, "the server answers at its admin socket")
         return self
 
     def _wait_until_it_greets(self) -> None:
@@ -181,6 +183,12 @@ class RunningServer:
                     return
                 break
         raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
+
+    def _can_be_asked(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()}"
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.data / "inbox.sock")) == 0
 
     def _answers(self, name: str) -> bool:
         with socket.socket() as probe:

@@ -312,10 +312,13 @@ class _Attempt:
         return (envelope, content) if found is None else HostReply(found.code, found.enhanced, found.text, "mail")
 
     def _note(self, tried: Sequence[int], transaction: Transaction) -> None:
+        some_accepted = any(outcome is not None and outcome.stage != "rcpt" for outcome in transaction.outcomes)
         for index, outcome in zip(tried, transaction.outcomes, strict=True):
             assert outcome is not None
-            code = outcome.code
-            enhanced = outcome.enhanced or f"{code // 100 if code // 100 in {2, 4, 5} else 4}.0.0"
+            code, enhanced = outcome.code, outcome.enhanced
+            if some_accepted and _says_too_many(outcome):
+                code, enhanced = 452, "4.5.3"
+            enhanced = enhanced or f"{code // 100 if code // 100 in {2, 4, 5} else 4}.0.0"
             reply = HostReply(code, enhanced, outcome.text, outcome.stage)
             if outcome.stage == "dot" or 200 <= code <= 299 or code >= 500:
                 self._best[index] = reply
@@ -370,6 +373,12 @@ def fits_bdat(content: Content) -> bool:
     BDAT needs a fifth less processor time than DATA. A large message is not read twice for it.
     """
     return content.size <= BLOCK_OCTETS and has_line_ends_only(content.read(0, content.size))
+
+
+def _says_too_many(outcome: Outcome) -> bool:
+    """Whether a host takes no more recipients in this transaction: 552 at RCPT counts as 452 (RFC 5321 §4.5.3.1.10),
+    unless its enhanced code gives another reason, such as a full mailbox."""
+    return outcome.stage == "rcpt" and outcome.code == 552 and outcome.enhanced in {"", "5.0.0", "5.5.3"}
 
 
 def _is_stale(outcome: Outcome | None) -> bool:

@@ -42,7 +42,8 @@ async def encoded(
     made = await asyncio.to_thread(in_seven_bits, content)
     if not all(piece.isascii() for piece in made.chunks()):
         return _refusal("and a part of it cannot be encoded: it is signed, or in the header section")
-    again = replace(delivery, transaction=replace(delivery.transaction, message=Message(made)), signed=False)
+    transaction = replace(delivery.transaction, message=Message(made))
+    again = replace(delivery, transaction=transaction, signed=False, encoded=True)
     outcome = await judge.judge(Stage.DELIVER, policy, delivery=again)
     verdict = outcome.verdict
     if isinstance(verdict, Reject | Defer):

@@ -137,6 +137,8 @@ class Delivery:
     ``mx`` has the names of the hosts that would be tried, the most preferred first; it is empty for a smarthost.
     ``signed``: the fields that an earlier attempt added are kept, and AddHeader has no effect. ``job_class`` is
     ``transactional``, ``bulk``, ``dsn`` (a notification) or ``report`` (a DMARC report).
+    ``encoded``: the hooks run a second time in this attempt, because the host takes 7-bit text only and the message was
+    encoded for it; a hook that counts must not count the attempt again.
     """
 
     transaction: Transaction
@@ -151,6 +153,7 @@ class Delivery:
     mx: tuple[str, ...] = ()
     signed: bool = False
     job_class: str = "transactional"
+    encoded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,27 @@ async def test_each_recipient_has_its_own_result() -> None:
     assert brief(got) == [(250, "2.0.0", "dot"), (550, "5.1.1", "rcpt"), (450, "4.2.1", "rcpt")]
 
 
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("552 Too many recipients", (452, "4.5.3", "rcpt")),
+        ("552 5.5.3 Too many recipients", (452, "4.5.3", "rcpt")),
+        ("552 5.2.2 Mailbox full", (552, "5.2.2", "rcpt")),
+    ],
+)
+async def test_rfc5321_552_at_rcpt_means_too_many_recipients(reply: str, expected: tuple[int, str, str]) -> None:
+    answers = {"RCPT TO:<bob@x.test>": reply}
+    async with remote(RemoteSmtp({**answers})) as server:
+        got = await attempt_once(server.port, outgoing("ann@x.test", "bob@x.test"))
+    assert brief(got) == [(250, "2.0.0", "dot"), expected]
+
+
+async def test_552_to_the_only_recipient_is_permanent() -> None:
+    async with remote(RemoteSmtp({"RCPT": "552 Too many recipients"})) as server:
+        got = await attempt_once(server.port, outgoing("ann@x.test"))
+    assert brief(got) == [(552, "5.0.0", "rcpt")]
+
+
 async def test_a_connection_is_used_again_without_another_ehlo() -> None:
     made = None
     async with remote(RemoteSmtp()) as server:

@@ -20,7 +20,7 @@ class Signs(Plugin):
         assert message is not None
         if b"forbidden" in message.content.read(0, 999):
             return Reject(550, "5.7.1", "forbidden")
-        return AddHeader("X-Size", f"{message.content.size} {delivery.signed}")
+        return AddHeader("X-Size", f"{message.content.size} {delivery.signed} {delivery.encoded}")
 
 
 async def encode(message: bytes, *, even_signed: bool = False) -> Content | HostReply:
@@ -33,12 +33,12 @@ async def encode(message: bytes, *, even_signed: bool = False) -> Content | Host
     return await encoded(judge, sender.policy, delivery, content, even_signed=even_signed)
 
 
-async def test_hooks_see_the_encoded_message_unsigned() -> None:
+async def test_hooks_see_the_encoded_message_unsigned_and_marked() -> None:
     made = await encode(TEXT)
     assert not isinstance(made, HostReply)
     octets = made.read(0, made.size)
     field, _, rest = octets.partition(b"\r\n")
-    assert field == b"X-Size: %d False" % len(rest)
+    assert field == b"X-Size: %d False True" % len(rest)
     assert octets.isascii()
 
 

@@ -223,7 +223,7 @@ def test_another_program_waits_until_it_is_longer(
     assert read == [1, 3, 5]
 
 
-def patience(committer: Committer) -> int:
+def busy_timeout(committer: Committer) -> int:
     """The milliseconds for which a transaction of this committer waits for a lock."""
     job: Job[int] = Job(lambda db: int(db.execute("PRAGMA busy_timeout").fetchone()[0]))
     committer.commit([job])
@@ -236,18 +236,18 @@ def test_only_the_first_write_waits_long_for_another_program(
 ) -> None:
     monkeypatch.setattr(commit, "LOCKED_SECONDS", 0.02)
     monkeypatch.setattr(commit, "BUSY_SECONDS", 0.05)
-    assert patience(committer) == 50
+    assert busy_timeout(committer) == 50
     with closing(sqlite3.connect(tmp_path / "words.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         for _ in range(2):
             job: Job[None] = Job(lambda db: None)
             committer.commit([job])
             assert isinstance(job.error, StoreUnavailable)
-    assert [patience(committer), patience(committer)] == [20, 50]
+    assert [busy_timeout(committer), busy_timeout(committer)] == [20, 50]
 
 
 def test_the_wait_for_a_turn_counts(committer: Committer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process before this one waited for the lock of another program."""
     times = iter([0.0, 2.0, 2.0, 2.5])
     monkeypatch.setattr("inbox.store.sqlite.commit.monotonic", lambda: next(times))
-    assert [patience(committer), patience(committer)] == [1000, 10_000]
+    assert [busy_timeout(committer), busy_timeout(committer)] == [1000, 10_000]
