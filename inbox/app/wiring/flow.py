@@ -29,6 +29,7 @@ from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import DecisionWriter, Recorder
+from inbox.flow.sending.sending import Sending
 from inbox.flow.submission.idempotency import Idempotency
 from inbox.flow.submission.limits import Limits
 from inbox.flow.submission.permission import Permissions
@@ -74,6 +75,7 @@ class Flow:
     pipeline: Pipeline
     appending: MailboxAppending
     submission: Submission
+    sending: Sending
     handover: Handover
     return_paths: ReturnPaths
 
@@ -149,22 +151,32 @@ def make_flow(
         reports if effects.reads_reports else None,
     )  # fmt: skip
     pipeline = Pipeline(judge, recipients, acceptance, recorder, clock, ids, log)
+    idempotency = Idempotency(installation.database.idempotency_keys)
+    submission = Submission(
+        pipeline,
+        judge,
+        directory,
+        Senders(Permissions(directory, installation.database.shared_inboxes, clock, judge)),
+        Limits(directory, judge, effects.rates, installation.database.queue, clock, log),
+        idempotency,
+        server_name,
+        clock,
+        ids,
+        log,
+    )
     return Flow(
         judge,
         acceptance,
         pipeline,
         MailboxAppending(judge, directory, acceptance, recorder, clock, ids),
-        Submission(
-            pipeline,
-            judge,
+        submission,
+        Sending(
+            submission,
+            idempotency,
             directory,
-            Senders(Permissions(directory, installation.database.shared_inboxes, clock, judge)),
-            Limits(directory, judge, effects.rates, installation.database.queue, clock, log),
-            Idempotency(installation.database.idempotency_keys),
-            server_name,
             clock,
-            ids,
-            log,
+            installation.config.smtp.inbound_max_rcpt_to,
+            lambda: policies.current.server.submission.hold_days * 86_400,
         ),
         handover,
         return_paths,

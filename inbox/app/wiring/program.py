@@ -28,6 +28,8 @@ from inbox.flow.outbound.handover import Handover
 from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.ports import Appending
+from inbox.flow.sending.callers import Callers
+from inbox.flow.sending.sending import Sending
 from inbox.flow.submission.submission import Submission
 from inbox.flow.tracing import Tracer
 from inbox.hosting.keys.rotation import Rotation
@@ -57,6 +59,8 @@ class Parts:
     acceptance: Acceptance
     pipeline: Pipeline
     submission: Submission
+    sending: Sending
+    callers: Callers
     login: PasswordLogin
     appending: Appending
     names: MailboxNames
@@ -130,6 +134,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     dispatcher = Dispatcher(instances, guard, clock, effects.plugin_log)
     flow = await _make_flow(installation, directory, live, dispatcher, effects, services.signing_keys)
     names, messages = make_mailboxes(installation, flow.appending)
+    login = await _make_login(installation, directory, passwords, flow, log, effects.meters)
     feedback.start()
     start(telemetry)
     try:
@@ -140,7 +145,9 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             acceptance=flow.acceptance,
             pipeline=flow.pipeline,
             submission=flow.submission,
-            login=await _make_login(installation, directory, passwords, flow, log, effects.meters),
+            sending=flow.sending,
+            callers=_make_callers(installation, login, log),
+            login=login,
             appending=flow.appending,
             names=names,
             messages=messages,
@@ -212,6 +219,11 @@ async def _make_login(
     )
     login.meters = meters
     return login
+
+
+def _make_callers(installation: Installation, login: PasswordLogin, log: Log) -> Callers:
+    database, clock = installation.database, installation.clock
+    return Callers(database.api_keys, database.tenants, login, database.rates, clock, log, asyncio.sleep)
 
 
 def _make_folders(config: Config) -> None:
