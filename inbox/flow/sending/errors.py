@@ -12,6 +12,9 @@ from inbox.base.errors import InboxError
 class Kind(StrEnum):
     """Classes of errors; a server maps each to a status code."""
 
+    MALFORMED = "malformed"
+    MEDIA_TYPE = "media_type"
+    NOT_ACCEPTABLE = "not_acceptable"
     INVALID = "invalid"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
