@@ -282,14 +282,15 @@ class _Reader:
         if not isinstance(value, str):
             self._wrong(field, "wrong_type", "must be a string with base64 (RFC 4648 section 4)")
             return None
-        if len(value) > SUBMITTED_ATTACHMENT_OCTETS // 3 * 4 + 4:
-            self._wrong(field, "too_large", f"must have at most {SUBMITTED_ATTACHMENT_OCTETS} octets")
-            return None
         try:
-            return binascii.a2b_base64(value.encode("ascii"), strict_mode=True)
+            content = binascii.a2b_base64(value.encode("ascii"), strict_mode=True)
         except (binascii.Error, UnicodeEncodeError):
             self._wrong(field, "invalid_base64", "is not base64 (RFC 4648 section 4): no line breaks, complete padding")
             return None
+        if len(content) > SUBMITTED_ATTACHMENT_OCTETS:
+            self._wrong(field, "too_large", f"must have at most {SUBMITTED_ATTACHMENT_OCTETS} octets")
+            return None
+        return content
 
     # -- the rest
 
