@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from inbox.identity import app_passwords
 from inbox.identity.api_keys import PresentedKey, generate
 from inbox.identity.passwords import Passwords
 from inbox.plugin.api.testing import FakeClock, MemoryLog
-from inbox.store.ports import AppPassword
+from inbox.store.ports import AppPassword, Scope
 from tests.support.api import new_key, new_session
 from tests.support.flow import World, world
 
@@ -114,7 +113,7 @@ async def test_a_disabled_tenant_and_a_revoked_key(here: World, tested: Callers,
     key = await new_key(here)
     await tested.by_key(new_session(here), key.shown)
     tenant, database = await here.tenant("acme"), here.installation.database
-    await database.hosting.set_tenant_active(tenant, False)
+    await database.hosting.set_active(Scope(tenant), False)
     clock.advance(callers.KEPT_SECONDS + 1)
     assert await refusal(tested, here, key.shown) == (Kind.FORBIDDEN, "tenant_disabled")
     await database.api_keys.revoke(tenant, key.id)
@@ -150,7 +149,7 @@ async def with_app_password(here: World, clock: FakeClock, *protocols: Any) -> s
     passwords = Passwords(clock)
     new = app_passwords.generate()
     identity = await here.identity("ann@acme.test")
-    stored = AppPassword(new.id, "a script", await passwords.hash(new.text), protocols, created_at=0.0)
+    stored = AppPassword(new.id, "a script", protocols, await passwords.hash(new.text))
     await here.installation.database.credentials.add_app_password(identity.tenant, identity.account, stored)
     passwords.close()
     return new.shown
@@ -172,4 +171,3 @@ async def test_other_passwords_are_refused(here: World, tested: Callers, clock: 
             await tested.by_app_password(new_session(here), address, password)
         assert (error.value.kind, error.value.code_name) == (Kind.UNAUTHENTICATED, "not_authenticated")
     assert waits.seconds == [1.0] * 4
-    assert replace is not None
