@@ -36,7 +36,7 @@ from inbox.hosting.keys.rotation import Rotation
 from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
-from inbox.plugin.api.services import Log
+from inbox.plugin.api.services import Log, Services
 from inbox.plugin.api.signing import SigningKeys
 from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
@@ -126,13 +126,11 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     services = make_services(installation, directory, resolver, effects)
     live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
     live.open()
-    guard = Guard()
-    guard.install()
-    breaker = live.current.server.breaker
-    live.instances = instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
+    (guard := Guard()).install()
+    live.instances = instances = _make_instances(services, guard, live)
     passwords = Passwords(clock)
-    dispatcher = Dispatcher(instances, guard, clock, effects.plugin_log)
-    flow = await _make_flow(installation, directory, live, dispatcher, effects, services.signing_keys)
+    hooks = Dispatcher(instances, guard, clock, effects.plugin_log)
+    flow = await _make_flow(installation, directory, live, hooks, effects, services.signing_keys)
     names, messages = make_mailboxes(installation, flow.appending)
     login = await _make_login(installation, directory, passwords, flow, log, effects.meters)
     feedback.start()
@@ -219,6 +217,11 @@ async def _make_login(
     )
     login.meters = meters
     return login
+
+
+def _make_instances(services: Services, guard: Guard, live: LivePolicies) -> Instances:
+    breaker = live.current.server.breaker
+    return Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
 
 
 def _make_callers(installation: Installation, login: PasswordLogin, log: Log) -> Callers:
