@@ -1,0 +1,188 @@
+"""The ASGI application: routes, and what every request has in common.
+
+From the outside in: the client's address (behind a listed proxy), request id and access log, plain HTTP refused where
+it would expose secrets, errors as problem documents (RFC 9457), CORS where it is configured, the routes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from time import monotonic
+from typing import Any, Final, cast
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from inbox.base.clock import Clock
+from inbox.base.ids import Ids
+from inbox.base.peers import peer_address, site_of
+from inbox.plugin.api.services import Log
+from inbox.server.fairness import Share, Turns
+from inbox.server.http.config import LOOPBACK, HttpConfig, listed
+
+#: Of every response; the pages that need more say so themselves.
+_FIELDS: Final = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+#: RFC 6797: for a year, as all clients of the API use https from now on.
+_HSTS: Final = "max-age=31536000"
+#: What monitoring may read over plain HTTP from everywhere: these answers contain no secret.
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+_PLAIN: Final = (
+    "This server speaks plain HTTP with loopback and with the proxies of server.http.proxies only: set TLS_CERT_FILE "
+    "and TLS_KEY_FILE, or name the proxy"
+)
+
+
+def application(
+    routes: Sequence[BaseRoute], config: HttpConfig, clock: Clock, ids: Ids, log: Log, turns: Turns
+) -> ASGIApp:
+    """The application that serves these routes."""
+    middleware = []
+    if config.origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=list(config.origins),
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+            expose_headers=["X-Request-Id", "Retry-After", "Idempotent-Replayed"],
+            max_age=600,
+        )
+        middleware.append(cors)
+    inner = Starlette(routes=list(routes), middleware=middleware, exception_handlers={HTTPException: _http_error})
+    templates = {route.endpoint: route.path for route in routes if isinstance(route, Route)}
+    app: ASGIApp = _Requests(_Guarded(inner, config), templates, clock, ids, log, turns)
+    if config.proxies:
+        # Its types are uvicorn's own names for the same messages.
+        app = cast(
+            ASGIApp, ProxyHeadersMiddleware(cast(Any, app), trusted_hosts=[str(network) for network in config.proxies])
+        )
+    return _Direct(app)
+
+
+def problem(status: int, detail: str, request_id: str = "", headers: dict[str, str] | None = None) -> Response:
+    """A problem document (RFC 9457) for an error that no route explains."""
+    document: dict[str, Any] = {
+        "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail,
+    }  # fmt: skip
+    if request_id:
+        document["requestId"] = request_id
+    return Response(msgspec.json.encode(document), status, headers, media_type="application/problem+json")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = {
+        404: f"There is nothing at {request.url.path}",
+        405: f"{request.url.path} does not support {request.method}",
+    }.get(error.status_code, error.detail)
+    return problem(error.status_code, detail, request.state.request_id, dict(error.headers or {}))
+
+
+class _Direct:
+    """Remembers the address that the connection comes from, which a proxy's field replaces further in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["direct"] = scope["client"]
+        await self._app(scope, receive, send)
+
+
+class _Guarded:
+    """Refuses plain HTTP from anywhere but loopback and the listed proxies: it would expose API keys."""
+
+    def __init__(self, app: ASGIApp, config: HttpConfig) -> None:
+        self._app = app
+        self._networks = (*LOOPBACK, *config.proxies)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state, app = scope["state"], self._app
+        if scope["scheme"] == "http" and scope["path"] not in OPEN_PATHS:
+            direct = state["direct"]
+            if direct is None or not listed(peer_address(direct[0]), self._networks):
+                app = problem(HTTPStatus.FORBIDDEN, _PLAIN, state["request_id"])
+        await app(scope, receive, send)
+
+
+class _Requests:
+    """Gives each request an id and a turn, and logs it; an error that nothing handled becomes 500."""
+
+    def __init__(self, app: ASGIApp, templates: dict[Any, str], clock: Clock, ids: Ids, log: Log, turns: Turns) -> None:
+        self._app = app
+        self._templates = templates
+        self._clock = clock
+        self._ids = ids
+        self._log = log
+        self._turns = turns
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope["client"]
+        site = site_of(peer_address(client[0])) if client is not None else ""
+        await Share(self._turns, site).run(self._served(scope, receive, send))
+
+    async def _served(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state, began = scope["state"], monotonic()
+        request_id = state["request_id"] = self._ids.new()
+        status = octets = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status, octets
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._complete(scope, message, request_id)
+            elif message["type"] == "http.response.body":
+                octets += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, and the operator the error
+            self._log.error("http_request_failed", id=request_id, exc_info=error)
+            if not status:
+                answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server has failed", request_id)
+                await answer(scope, receive, sending)
+        finally:
+            self._write(scope, status, octets, monotonic() - began)
+
+    def _complete(self, scope: Scope, message: Message, request_id: str) -> None:
+        headers = MutableHeaders(scope=message)
+        for name, value in _FIELDS.items():
+            headers.setdefault(name, value)
+        headers["date"] = _date(int(self._clock.now()))
+        headers["x-request-id"] = request_id
+        if scope["scheme"] == "https":
+            headers["strict-transport-security"] = _HSTS
+
+    def _write(self, scope: Scope, status: int, octets: int, seconds: float) -> None:
+        state = scope["state"]
+        caller, client = state.get("caller"), scope["client"]
+        # Monitoring asks every few seconds.
+        write = self._log.debug if scope["path"] in OPEN_PATHS and status == HTTPStatus.OK else self._log.info
+        write(
+            "http_request", id=state["request_id"], method=scope["method"],
+            route=self._templates.get(scope.get("endpoint"), ""), status=status, octets=octets,
+            seconds=round(seconds, 4), peer=client[0] if client else "",
+            **({} if caller is None else {"tenant": caller.tenant_name, "caller": caller.name}),
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
