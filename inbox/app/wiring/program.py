@@ -159,8 +159,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             telemetry=telemetry,
         )
     finally:
-        await _write_counts(flow.pipeline, log)
-        await instances.close()
+        await _end(flow.pipeline, log, instances)
         await feedback.close()
         await stop(telemetry)
         guard.remove()
@@ -234,7 +233,8 @@ def _make_folders(config: Config) -> None:
     make_folder(config.folders.plugins)
 
 
-async def _write_counts(pipeline: Pipeline, log: QuietLog) -> None:
-    """Periodically writes counts of refusals and log lines until the server stops."""
+async def _end(pipeline: Pipeline, log: QuietLog, instances: Instances) -> None:
+    """Writes counts of refusals and log lines, and ends the plugins."""
     await pipeline.flush(everything=True)
     log.flush(everything=True)
+    await instances.close()
