@@ -41,7 +41,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a message is composed of. All values are checked: none has a control character except the texts.
+    """The fields and parts of a message. All values are checked: none has a control character except the texts.
 
     Attributes:
         text, html: the text in two forms; None: there is no such form.

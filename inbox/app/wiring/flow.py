@@ -151,33 +151,40 @@ def make_flow(
         reports if effects.reads_reports else None,
     )  # fmt: skip
     pipeline = Pipeline(judge, recipients, acceptance, recorder, clock, ids, log)
-    idempotency = Idempotency(installation.database.idempotency_keys)
-    submission = Submission(
-        pipeline,
-        judge,
-        directory,
-        Senders(Permissions(directory, installation.database.shared_inboxes, clock, judge)),
-        Limits(directory, judge, effects.rates, installation.database.queue, clock, log),
-        idempotency,
-        server_name,
-        clock,
-        ids,
-        log,
-    )
+    submission, sending = _sending(installation, directory, judge, pipeline, effects)
     return Flow(
         judge,
         acceptance,
         pipeline,
         MailboxAppending(judge, directory, acceptance, recorder, clock, ids),
         submission,
-        Sending(
-            submission,
-            idempotency,
-            directory,
-            clock,
-            installation.config.smtp.inbound_max_rcpt_to,
-            lambda: policies.current.server.submission.hold_days * 86_400,
-        ),
+        sending,
         handover,
         return_paths,
     )
+
+
+def _sending(
+    installation: Installation,
+    directory: AddressDirectory,
+    judge: Judge,
+    pipeline: Pipeline,
+    effects: Effects,
+) -> tuple[Submission, Sending]:
+    """The ways of users and of programs to send."""
+    config, database, clock = installation.config, installation.database, installation.clock
+    idempotency = Idempotency(database.idempotency_keys)
+    submission = Submission(
+        pipeline,
+        judge,
+        directory,
+        Senders(Permissions(directory, database.shared_inboxes, clock, judge)),
+        Limits(directory, judge, effects.rates, database.queue, clock, effects.log),
+        idempotency,
+        config.server.hostname,
+        clock,
+        installation.ids,
+        effects.log,
+    )
+    most = config.smtp.inbound_max_rcpt_to
+    return submission, Sending(submission, idempotency, directory, clock, most, lambda: judge.hold_seconds)

@@ -36,7 +36,7 @@ from inbox.hosting.keys.rotation import Rotation
 from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
-from inbox.plugin.api.services import Log
+from inbox.plugin.api.services import Log, Services
 from inbox.plugin.api.signing import SigningKeys
 from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
@@ -126,13 +126,11 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     services = make_services(installation, directory, resolver, effects)
     live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
     live.open()
-    guard = Guard()
-    guard.install()
-    breaker = live.current.server.breaker
-    live.instances = instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
+    (guard := Guard()).install()
+    live.instances = instances = _make_instances(services, guard, live)
     passwords = Passwords(clock)
-    dispatcher = Dispatcher(instances, guard, clock, effects.plugin_log)
-    flow = await _make_flow(installation, directory, live, dispatcher, effects, services.signing_keys)
+    hooks = Dispatcher(instances, guard, clock, effects.plugin_log)
+    flow = await _make_flow(installation, directory, live, hooks, effects, services.signing_keys)
     names, messages = make_mailboxes(installation, flow.appending)
     login = await _make_login(installation, directory, passwords, flow, log, effects.meters)
     feedback.start()
@@ -161,8 +159,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             telemetry=telemetry,
         )
     finally:
-        await _write_counts(flow.pipeline, log)
-        await instances.close()
+        await _end(flow.pipeline, log, instances)
         await feedback.close()
         await stop(telemetry)
         guard.remove()
@@ -221,6 +218,11 @@ async def _make_login(
     return login
 
 
+def _make_instances(services: Services, guard: Guard, live: LivePolicies) -> Instances:
+    breaker = live.current.server.breaker
+    return Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
+
+
 def _make_callers(installation: Installation, login: PasswordLogin, log: Log) -> Callers:
     database, clock = installation.database, installation.clock
     return Callers(database.api_keys, database.tenants, login, database.rates, clock, log, asyncio.sleep)
@@ -231,7 +233,8 @@ def _make_folders(config: Config) -> None:
     make_folder(config.folders.plugins)
 
 
-async def _write_counts(pipeline: Pipeline, log: QuietLog) -> None:
-    """Periodically writes counts of refusals and log lines until the server stops."""
+async def _end(pipeline: Pipeline, log: QuietLog, instances: Instances) -> None:
+    """Writes counts of refusals and log lines, and ends the plugins."""
     await pipeline.flush(everything=True)
     log.flush(everything=True)
+    await instances.close()

@@ -1,4 +1,4 @@
-"""Who calls the API: a program with an API key of a tenant, or a user with an app password."""
+"""Callers of the API: programs with an API key of a tenant, and users with an app password."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from inbox.store.ports.rates import RateCounters
 #: Seconds for which a key and the list of tenants are cached: a key that is revoked is refused after this time.
 KEPT_SECONDS: Final = 5.0
 _KEPT_KEYS: Final = 10_000
-#: What a user with an app password may do.
+#: The operations of users with an app password.
 _OF_USERS: Final[tuple[ApiOperation, ...]] = ("send", "messages")
 _WRONG: Final = "The API key, or the address and app password, is not valid"
 

@@ -20,7 +20,7 @@ from inbox.server.http.api.services import ApiServices, session_of
 
 @dataclass(slots=True)
 class Context:
-    """What the resolvers of one request need."""
+    """The inputs of the resolvers of one request."""
 
     services: ApiServices
     caller: Caller

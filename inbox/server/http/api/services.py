@@ -35,7 +35,7 @@ _BEARER: Final = "bearer"
 
 @dataclass(frozen=True, slots=True)
 class ApiServices:
-    """What the routes need of the program."""
+    """The parts of the program behind the routes."""
 
     callers: Callers
     sending: Sending
