@@ -152,6 +152,7 @@ TITLES = {
     8996: "Deprecating TLS 1.0 and TLS 1.1",
     9051: "Internet Message Access Protocol (IMAP) - Version 4rev2",
     9110: "HTTP Semantics",
+    9112: "HTTP/1.1",
     9325: "Recommendations for Secure Use of TLS and DTLS",
     9457: "Problem Details for HTTP APIs",
     9520: "Negative Caching of DNS Resolution Failures",
