@@ -152,9 +152,18 @@ def _imap(inputs: ListenerInputs) -> Listener:
 
 def _http(inputs: ListenerInputs) -> Listener:
     # Its libraries take a quarter of a second to import, which a server without HTTP need not spend.
-    from inbox.app.web import http_server
+    from inbox.app.wiring.http import Monitoring, http_server
 
-    return http_server(inputs)
+    certificates, monitoring = inputs.certificates, Monitoring(inputs.health, inputs.metrics)
+    return http_server(
+        inputs.installation,
+        inputs.parts,
+        inputs.log("http"),
+        inputs.turns,
+        # No client trusts a self-signed certificate: SMTP and IMAP use it, HTTP stays within the machine.
+        lambda: None if certificates.self_signed else certificates.context(),
+        monitoring,
+    )
 
 
 LISTENERS: Final = (

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv6Address
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -23,14 +24,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from inbox.base.clock import Clock
 from inbox.base.ids import Ids
 from inbox.base.peers import peer_address, site_of
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Share, Turns
-from inbox.server.http.config import LOOPBACK, HttpConfig, listed
+from inbox.server.http.config import LOOPBACK, HttpConfig, Network, listed
 
 #: Of every response; the pages that need more say so themselves.
 _FIELDS: Final = {
@@ -64,15 +64,14 @@ def application(
             max_age=600,
         )
         middleware.append(cors)
-    inner = Starlette(routes=list(routes), middleware=middleware, exception_handlers={HTTPException: _http_error})
+    inner = Starlette(
+        routes=list(routes),
+        middleware=middleware,
+        exception_handlers={HTTPException: _http_error, Exception: _server_error},
+    )
     templates = {route.endpoint: route.path for route in routes if isinstance(route, Route)}
-    app: ASGIApp = _Requests(_Guarded(inner, config), templates, clock, ids, log, turns)
-    if config.proxies:
-        # Its types are uvicorn's own names for the same messages.
-        app = cast(
-            ASGIApp, ProxyHeadersMiddleware(cast(Any, app), trusted_hosts=[str(network) for network in config.proxies])
-        )
-    return _Direct(app)
+    guarded = _Guarded(inner, config.proxies)
+    return _Client(_Requests(guarded, templates, clock, ids, log, turns), config.proxies)
 
 
 def problem(status: int, detail: str, request_id: str = "", headers: dict[str, str] | None = None) -> Response:
@@ -94,30 +93,60 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return problem(error.status_code, detail, request.state.request_id, dict(error.headers or {}))
 
 
-class _Direct:
-    """Remembers the address that the connection comes from, which a proxy's field replaces further in."""
+async def _server_error(request: Request, _: Exception) -> Response:
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server has failed", request.state.request_id)
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class _Client:
+    """Finds the client behind listed proxies (X-Forwarded-For, X-Forwarded-Proto); nobody else may name one."""
+
+    def __init__(self, app: ASGIApp, proxies: tuple[Network, ...]) -> None:
         self._app = app
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"]["direct"] = scope["client"]
+        direct = scope["state"]["direct"] = peer_address(scope["client"][0])
+        if listed(direct, self._proxies):
+            headers = Headers(scope=scope)
+            try:
+                self._rename(scope, headers.getlist("x-forwarded-for"))
+            except ValueError:
+                await problem(HTTPStatus.BAD_REQUEST, "X-Forwarded-For: not an IP address")(scope, receive, send)
+                return
+            scheme = ",".join(headers.getlist("x-forwarded-proto")).rpartition(",")[2].strip().lower()
+            if scheme in {"http", "https"}:
+                scope["scheme"] = scheme
         await self._app(scope, receive, send)
+
+    def _rename(self, scope: Scope, fields: list[str]) -> None:
+        # Each proxy appends the address that it sees. What comes before the last one that is no proxy of ours, a
+        # client may have made up.
+        for host in reversed([host.strip() for host in ",".join(fields).split(",") if host.strip()]):
+            address = _address(host)
+            scope["client"] = (str(address), 0)
+            if not listed(address, self._proxies):
+                return
+
+
+def _address(host: str) -> IPv4Address | IPv6Address:
+    """``192.0.2.1``, ``192.0.2.1:4711``, ``2001:db8::1`` or ``[2001:db8::1]:4711``. Raises ValueError."""
+    if host.startswith("["):
+        return peer_address(host[1:].partition("]")[0])
+    return peer_address(host.partition(":")[0] if host.count(":") == 1 else host)
 
 
 class _Guarded:
     """Refuses plain HTTP from anywhere but loopback and the listed proxies: it would expose API keys."""
 
-    def __init__(self, app: ASGIApp, config: HttpConfig) -> None:
+    def __init__(self, app: ASGIApp, proxies: tuple[Network, ...]) -> None:
         self._app = app
-        self._networks = (*LOOPBACK, *config.proxies)
+        self._networks = (*LOOPBACK, *proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         state, app = scope["state"], self._app
-        if scope["scheme"] == "http" and scope["path"] not in OPEN_PATHS:
-            direct = state["direct"]
-            if direct is None or not listed(peer_address(direct[0]), self._networks):
-                app = problem(HTTPStatus.FORBIDDEN, _PLAIN, state["request_id"])
+        is_plain = scope["scheme"] == "http" and scope["path"] not in OPEN_PATHS
+        if is_plain and not listed(state["direct"], self._networks):
+            app = problem(HTTPStatus.FORBIDDEN, _PLAIN, state["request_id"])
         await app(scope, receive, send)
 
 
@@ -133,8 +162,7 @@ class _Requests:
         self._turns = turns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope["client"]
-        site = site_of(peer_address(client[0])) if client is not None else ""
+        site = site_of(peer_address(scope["client"][0]))
         await Share(self._turns, site).run(self._served(scope, receive, send))
 
     async def _served(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,11 +181,8 @@ class _Requests:
 
         try:
             await self._app(scope, receive, sending)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer, and the operator the error
+        except Exception as error:  # noqa: BLE001 - the client has its answer (_server_error); the operator gets the error
             self._log.error("http_request_failed", id=request_id, exc_info=error)
-            if not status:
-                answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The server has failed", request_id)
-                await answer(scope, receive, sending)
         finally:
             self._write(scope, status, octets, monotonic() - began)
 
@@ -172,13 +197,13 @@ class _Requests:
 
     def _write(self, scope: Scope, status: int, octets: int, seconds: float) -> None:
         state = scope["state"]
-        caller, client = state.get("caller"), scope["client"]
+        caller = state.get("caller")
         # Monitoring asks every few seconds.
         write = self._log.debug if scope["path"] in OPEN_PATHS and status == HTTPStatus.OK else self._log.info
         write(
             "http_request", id=state["request_id"], method=scope["method"],
             route=self._templates.get(scope.get("endpoint"), ""), status=status, octets=octets,
-            seconds=round(seconds, 4), peer=client[0] if client else "",
+            seconds=round(seconds, 4), peer=scope["client"][0],
             **({} if caller is None else {"tenant": caller.tenant_name, "caller": caller.name}),
         )  # fmt: skip
 

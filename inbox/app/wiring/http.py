@@ -5,31 +5,40 @@ Imported only by a process that listens for HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import ssl
+from collections.abc import Callable, Sequence
 
 from starlette.routing import BaseRoute
 
+from inbox.app.wiring.installation import Installation
+from inbox.app.wiring.program import Parts
+from inbox.plugin.api.services import Log
+from inbox.server.fairness import Turns
 from inbox.server.http.api.routes import routes
 from inbox.server.http.api.services import ApiServices
 from inbox.server.http.config import HttpConfig
 from inbox.server.http.monitoring import Monitoring, monitoring_routes
 from inbox.server.http.server import HttpServer
-from inbox.server.listener import Listener
-
-if TYPE_CHECKING:
-    from inbox.app.listeners import ListenerInputs
 
 
-def http_server(inputs: ListenerInputs) -> Listener:
-    """The server for these inputs; it is not started."""
-    installation, parts, certificates, log = inputs.installation, inputs.parts, inputs.certificates, inputs.log("http")
+def http_server(
+    installation: Installation,
+    parts: Parts,
+    log: Log,
+    turns: Turns,
+    certificate: Callable[[], ssl.SSLContext | None],
+    monitoring: Monitoring,
+) -> HttpServer:
+    """The server; it is not started.
+
+    Args:
+        certificate: returns the operator's certificate, if there is one.
+    """
 
     def settings() -> HttpConfig:
         policy = parts.live.current.server.http
         return HttpConfig(
-            # No client trusts a self-signed certificate; SMTP and IMAP use it, HTTP stays within the machine.
-            tls=None if certificates.self_signed else certificates.context(),
+            tls=certificate(),
             max_connections=installation.config.server.max_connections,
             proxies=policy.proxies,
             metrics=policy.metrics_networks,
@@ -37,9 +46,8 @@ def http_server(inputs: ListenerInputs) -> Listener:
         )
 
     api = ApiServices(parts.callers, parts.sending, installation.clock, installation.ids, log)
-    monitoring = Monitoring(inputs.health, inputs.metrics)
 
     def all_routes(config: HttpConfig) -> Sequence[BaseRoute]:
         return [*monitoring_routes(monitoring, config.metrics), *routes(api)]
 
-    return HttpServer(settings, all_routes, installation.clock, installation.ids, log, inputs.turns)
+    return HttpServer(settings, all_routes, installation.clock, installation.ids, log, turns)
