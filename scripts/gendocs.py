@@ -122,6 +122,7 @@ TITLES = {
     6854: 'Update to Internet Message Format to Allow Group Syntax in the "From:" and "Sender:" Header Fields',
     6891: "Extension Mechanisms for DNS (EDNS(0))",
     7162: "IMAP Extensions: CONDSTORE and QRESYNC",
+    6797: "HTTP Strict Transport Security (HSTS)",
     7208: "Sender Policy Framework (SPF)",
     7372: "Email Authentication Status Codes",
     7377: "IMAP4 Multimailbox SEARCH Extension",
@@ -312,7 +313,7 @@ def main() -> int:
     check = "--check" in sys.argv
     changed = _update(REFERENCE, pages(), check=check) + _update(SHARE, share_files(), check=check)
     changed += [name for path in PAGES if (name := _refresh(path, check=check))]
-    changed += _update_rules(check=check)
+    changed += _update_filled(check=check)
     print("\n".join(changed) or "the generated files are what the code says")
     return 1 if changed and check else 0
 
@@ -345,17 +346,20 @@ def _update(folder: Path, wanted: dict[str, str], *, check: bool) -> list[str]:
     return changed
 
 
-def _update_rules(*, check: bool) -> list[str]:
-    from scripts.rulepages import filled
+def _update_filled(*, check: bool) -> list[str]:
+    """Updates the generated parts of pages that people write."""
+    from scripts import apipages, rulepages
 
-    path = ROOT / "docs" / "rules.md"
-    text = path.read_text(encoding="utf-8")
-    wanted = filled(text)
-    if text == wanted:
-        return []
-    if not check:
-        path.write_text(wanted, encoding="utf-8")
-    return [str(path.relative_to(ROOT))]
+    changed = []
+    for name, filled in (("rules.md", rulepages.filled), ("api.md", apipages.filled)):
+        path = ROOT / "docs" / name
+        text = path.read_text(encoding="utf-8")
+        wanted = filled(text)
+        if text != wanted:
+            changed.append(str(path.relative_to(ROOT)))
+            if not check:
+                path.write_text(wanted, encoding="utf-8")
+    return changed
 
 
 if __name__ == "__main__":

@@ -115,7 +115,9 @@ def test_the_ordered_mutation_of_curl_leaves(server: RunningServer, tmp_path: Pa
 def test_a_user_sends_with_an_app_password(server: RunningServer) -> None:
     server.environment.update(NOT_SENT)
     server.start()
-    made = server.cli("account", "app-password", "add", "ann@demo.test", "--name", "script", "--for", "api", "--json")
+    made = server.cli(
+        "account", "app-password", "add", "ann@demo.test", "--name", "script", "--protocol", "api", "--json"
+    )
     assert made.returncode == 0, made.stderr
     password = json.loads(made.stdout)["password"]
     message = {**MESSAGE, "from": "ann@demo.test"}

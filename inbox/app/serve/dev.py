@@ -179,6 +179,7 @@ def _print_usage(
         ("LMTP", "lmtp", ""),
         ("IMAP", "imap", "STARTTLS"),
         ("IMAP", "imaps", "TLS"),
+        ("HTTP", "http", ""),
     ]
     lines = [
         "",

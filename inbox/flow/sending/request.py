@@ -48,7 +48,9 @@ _RESERVED: Final = frozenset(
 )  # fmt: skip
 _RESERVED_PREFIXES: Final = ("content-", "resent-", "arc-", "received-", "x-inbox-")
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,75}\Z")
-_TAG: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.:-]{{0,{TAG_CHARACTERS - 1}}}\Z")
+#: The form of a tag, for descriptions of the API.
+TAG_PATTERN: Final = rf"^[A-Za-z0-9][A-Za-z0-9_.:-]{{0,{TAG_CHARACTERS - 1}}}$"
+_TAG: Final = re.compile(TAG_PATTERN[1:-1] + r"\Z")
 _WORD: Final = r"[A-Za-z0-9!#$&^_.+-]{1,100}"
 _MEDIA_TYPE: Final = re.compile(rf"{_WORD}/{_WORD}(?: *; *{_WORD}={_WORD}){{0,5}}\Z")
 _CONTENT_ID: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_{|}~.-]{1,100}(?:@[A-Za-z0-9.-]{1,100})?\Z")

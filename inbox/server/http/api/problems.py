@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from inbox.flow.sending.errors import Kind, RequestRefused
 
-_STATUS: Final = {
+#: The status code of each kind of error.
+STATUS_OF: Final = {
     Kind.MALFORMED: HTTPStatus.BAD_REQUEST,
     Kind.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
     Kind.FORBIDDEN: HTTPStatus.FORBIDDEN,
@@ -27,7 +28,7 @@ _STATUS: Final = {
 
 def status_of(error: RequestRefused) -> HTTPStatus:
     """The status code for an error."""
-    return _STATUS[error.kind]
+    return STATUS_OF[error.kind]
 
 
 def details_of(error: RequestRefused) -> dict[str, Any]:

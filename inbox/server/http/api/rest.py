@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from inbox.flow.sending.request import read_request
 from inbox.flow.sending.sending import Sent
+from inbox.server.http.api.openapi import document
 from inbox.server.http.api.problems import answer
 from inbox.server.http.api.services import ApiServices, Handler, answering, caller_of, object_of, session_of, with_key
 
@@ -21,7 +22,15 @@ def rest_routes(services: ApiServices) -> list[BaseRoute]:
     def route(path: str, handler: Handler, *methods: str) -> Route:
         return Route(path, answering(handler, services), methods=list(methods))
 
-    return [route("/v1/send", rest.send, "POST")]
+    return [
+        Route("/v1/openapi.json", description, methods=["GET"]),
+        route("/v1/send", rest.send, "POST"),
+    ]
+
+
+async def description(_: Request) -> Response:
+    """The description of the API, which everybody may read."""
+    return answer(document())
 
 
 class Rest:

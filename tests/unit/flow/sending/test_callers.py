@@ -145,6 +145,26 @@ async def test_a_use_is_written_once_in_an_hour(
     assert found.last_used_peer == "192.0.2.7"
 
 
+async def test_a_key_is_read_once_in_five_seconds(
+    here: World, tested: Callers, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, read = await new_key(here), []
+    keys = here.installation.database.api_keys
+    find = keys.find
+
+    async def counted(which: str) -> Any:
+        read.append(which)
+        return await find(which)
+
+    monkeypatch.setattr(keys, "find", counted)
+    for _ in range(3):
+        await tested.by_key(new_session(here), key.shown)
+    assert read == [key.id]
+    clock.advance(callers.KEPT_SECONDS + 1)
+    await tested.by_key(new_session(here), key.shown)
+    assert len(read) == 2
+
+
 async def with_app_password(here: World, clock: FakeClock, *protocols: Any) -> str:
     passwords = Passwords(clock)
     new = app_passwords.generate()
