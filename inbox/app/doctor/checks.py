@@ -263,10 +263,11 @@ def _covers(pattern: str, name: str) -> bool:
 
 async def _dns(context: CheckContext) -> list[tuple[Outcome, str]]:
     server = context.config.server.dns_resolver or "the system's resolver"
+    resolver = CachingResolver(context.clock, context.config.server.dns_resolver, DNS_TIMEOUT_SECONDS)
     try:
-        validates = await CachingResolver(
-            context.clock, context.config.server.dns_resolver, DNS_TIMEOUT_SECONDS
-        ).validates()
+        validates = await resolver.validates()
+        if fault := await resolver.fault():
+            return [(Outcome.WARN, f"{server} is broken, and outgoing mail waits: {fault}")]
     except DnsTemporary as error:
         return [(Outcome.WARN, f"{server} does not answer ({error})")]
     if validates:
