@@ -160,8 +160,9 @@ class RunningServer:
                 stderr=log if stderr is None else stderr,
             )
         self._wait_until_it_greets()
-        # The first of several processes may still be starting when another one greets.
-        until(self._can_be_asked, "the server answers at its admin socket")
+        # The first of several processes may still be starting when another one greets. A wrapper may hide the socket.
+        if not self.wrapper:
+            until(self._can_be_asked, "the server answers at its admin socket")
         return self
 
     def _wait_until_it_greets(self) -> None:
