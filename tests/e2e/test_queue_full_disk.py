@@ -53,14 +53,14 @@ def test_a_full_disk_refuses_submissions_and_neither_loses_nor_repeats_mail(
     sink.hold()
     with connected(server, "submission") as client:
         for number in range(HELD):
-            assert submit(client, number)[0] == 250
+            assert submit(client, f"{number}@elsewhere.test")[0] == 250
         until(lambda: len(sink.dots) == HELD, "the messages are being sent")
 
         if not reserve:
             (folder / "reserve").unlink()
         others = fill(folder)
         blobs = sorted((folder / "incoming").rglob("*.eml"))
-        code, text = submit(client, HELD)
+        code, text = submit(client, f"{HELD}@elsewhere.test")
         assert (code, text[:5]) == (452, "4.3.1")
         assert sorted((folder / "incoming").rglob("*.eml")) == blobs
         sink.release()
@@ -72,6 +72,6 @@ def test_a_full_disk_refuses_submissions_and_neither_loses_nor_repeats_mail(
         else:
             until(lambda: "outbound_queue_unreachable" in server.log.read_text(), "the worker has noticed")
         others.unlink()
-        until(lambda: submit(client, HELD + 1)[0] == 250, "mail is accepted again")
+        until(lambda: submit(client, f"{HELD + 1}@elsewhere.test")[0] == 250, "mail is accepted again")
     until(lambda: len(sink.counts()) == HELD + 1 and left(server) == 0, "the queue is empty")
     assert sink.counts() == {f"{number}@elsewhere.test": 1 for number in (*range(HELD), HELD + 1)}
