@@ -62,7 +62,7 @@ def make_api(installation: Installation, parts: Parts, log: Log) -> ApiServices:
     return ApiServices(
         parts.callers,
         parts.sending,
-        SentMessages(database.decisions, database.queue, clock),
+        SentMessages(database.decisions, database.queue, parts.directory, clock),
         TenantSuppressions(database.suppressions, clock, most),
         clock,
         installation.ids,

@@ -11,6 +11,7 @@ from inbox.flow.destinations import SENT
 from inbox.flow.sending.callers import Caller
 from inbox.flow.sending.errors import Kind, RequestRefused
 from inbox.mail.address import Address, AddressError
+from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.api.context import Door
 from inbox.policy.decision import Decision, decode
 from inbox.store.ports.decisions import DecisionRecord
@@ -27,6 +28,12 @@ class Records(Protocol):
     """The part of the store with decision records."""
 
     async def get(self, decision: str, tenant: str | None = None) -> list[DecisionRecord]: ...
+
+
+class Domains(Protocol):
+    """The part of the directory that finds hosted domains."""
+
+    async def domain(self, fqdn: str) -> HostedDomain | None: ...
 
 
 class Jobs(Protocol):
@@ -66,9 +73,10 @@ class MessageStatus:
 class SentMessages:
     """Finds messages of callers."""
 
-    def __init__(self, records: Records, jobs: Jobs, clock: Clock) -> None:
+    def __init__(self, records: Records, jobs: Jobs, domains: Domains, clock: Clock) -> None:
         self._records = records
         self._jobs = jobs
+        self._domains = domains
         self._clock = clock
 
     async def get(self, caller: Caller, message: str) -> MessageStatus:
@@ -81,6 +89,8 @@ class SentMessages:
         caller.check("messages")
         records = await self._records.get(message, caller.tenant) if len(message) == _ID_CHARACTERS else []
         record = next((each for each in records if each.tenant == caller.tenant and each.door in _DOORS), None)
+        if record is not None and not await self._is_own(caller, record):
+            record = None
         jobs = [] if record is None else await self._jobs.of_transaction(caller.tenant, message)
         if record is None or record.outcome in ("reject", "defer") or not _is_visible(caller, record, jobs):
             raise RequestRefused(Kind.NOT_FOUND, "not_found", f"{caller.name} has sent no message {message[:80]!r}")
@@ -91,6 +101,14 @@ class SentMessages:
         kept = {each.recipient for each in decision.destinations if each.mailbox == SENT} - found.keys()
         states = [found.get(each, RecipientStatus(each, "accepted")) for each in record.recipients if each not in kept]
         return MessageStatus(message, record.at, record.sender, tuple(states))
+
+    async def _is_own(self, caller: Caller, record: DecisionRecord) -> bool:
+        """Whether the tenant sent the message: it has a record of what another tenant sent to it, too."""
+        try:
+            domain = await self._domains.domain(Address.parse(record.sender).domain)
+        except AddressError:
+            return False
+        return domain is not None and domain.tenant.id == caller.tenant
 
     def _of_job(self, job: QueuedJob | DeliveryRecord) -> Iterator[RecipientStatus]:
         given = job.job.recipients if isinstance(job, QueuedJob) else job.recipients
@@ -121,7 +139,4 @@ def _is_visible(caller: Caller, record: DecisionRecord, jobs: Sequence[QueuedJob
     if caller.user is not None:
         actors = {(job.job if isinstance(job, QueuedJob) else job).actor_account for job in jobs}
         return caller.user.account in actors or record.sender == caller.user.address
-    try:
-        return caller.key is not None and caller.key.may_send_as(Address.parse(record.sender))
-    except AddressError:
-        return False
+    return caller.key is not None and caller.key.may_send_as(Address.parse(record.sender))

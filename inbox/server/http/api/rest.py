@@ -45,7 +45,7 @@ def rest_routes(services: ApiServices) -> list[BaseRoute]:
         route("/v1/messages/{id}", rest.message, "GET"),
         route("/v1/suppressions", rest.suppressions, "GET"),
         route("/v1/suppressions", rest.suppress, "POST"),
-        route("/v1/suppressions/{target}", rest.allow, "DELETE"),
+        route("/v1/suppressions/{target:path}", rest.allow, "DELETE"),
     ]
 
 
