@@ -152,7 +152,8 @@ def _imap(inputs: ListenerInputs) -> Listener:
 
 def _http(inputs: ListenerInputs) -> Listener:
     # Its libraries take a quarter of a second to import, which a server without HTTP need not spend.
-    from inbox.app.wiring.http import Monitoring, http_server
+    from inbox.app.wiring.http import http_server
+    from inbox.server.http.monitoring import Monitoring
 
     certificates, monitoring = inputs.certificates, Monitoring(inputs.health, inputs.metrics)
     return http_server(

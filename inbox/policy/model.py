@@ -103,7 +103,7 @@ class HttpSettings(Shape):
     metrics_networks: tuple[IPvAnyNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
     """Networks whose clients may read ``/metrics``, and the reason of a failed ``/readyz``."""
     origins: tuple[str, ...] = ()
-    """Origins of web pages whose scripts may use the API (CORS), such as ``https://app.example.com``."""
+    """The web pages whose scripts may use the API (CORS), each by its origin, such as ``https://app.example.com``."""
 
     @field_validator("origins")
     @classmethod

@@ -39,7 +39,7 @@ _FIELDS: Final = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
-#: RFC 6797: for a year, as all clients of the API use https from now on.
+#: For a year: who has used https once does not go back to plain HTTP.
 _HSTS: Final = "max-age=31536000"
 #: What monitoring may read over plain HTTP from everywhere: these answers contain no secret.
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})

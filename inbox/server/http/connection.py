@@ -16,6 +16,7 @@ from math import inf
 from typing import Final
 
 import msgspec
+from httptools import HttpParserError
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -40,7 +41,7 @@ class _State(Enum):
     WORKING = auto()
 
 
-class _Refused(Exception):
+class _Refused(HttpParserError):
     """Ends the parsing of a request."""
 
 
