@@ -122,7 +122,6 @@ TITLES = {
     6854: 'Update to Internet Message Format to Allow Group Syntax in the "From:" and "Sender:" Header Fields',
     6891: "Extension Mechanisms for DNS (EDNS(0))",
     7162: "IMAP Extensions: CONDSTORE and QRESYNC",
-    6797: "HTTP Strict Transport Security (HSTS)",
     7208: "Sender Policy Framework (SPF)",
     7372: "Email Authentication Status Codes",
     7377: "IMAP4 Multimailbox SEARCH Extension",

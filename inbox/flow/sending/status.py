@@ -128,7 +128,7 @@ def _status(state: RecipientState, *, waits: bool) -> Status:
 
 
 def _delivered(decision: Decision) -> Iterator[RecipientStatus]:
-    """The recipients whom this server hosts. The sender's own copy is none."""
+    """The recipients whom this server hosts. The sender's own copy does not count."""
     for each in decision.destinations:
         if each.kind in ("mailbox", "already_served") and each.mailbox != SENT:
             yield RecipientStatus(each.recipient, "delivered", decision.at)

@@ -1,4 +1,4 @@
-"""What became of a message, for the program or the user that sent it."""
+"""The state of a message, for the program or the user that sent it."""
 
 from __future__ import annotations
 
