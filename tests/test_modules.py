@@ -27,9 +27,6 @@ NO_CODE = {
 }
 #: Modules that are tested as a part of something else, by the test that does it.
 TOGETHER = {
-    "tests/e2e/test_http.py": [
-        "inbox/app/wiring/http.py",
-    ],
     "tests/contract/test_suppressions.py": [
         "inbox/store/sqlite/suppression.py",
         "inbox/store/surreal/suppression.py",

@@ -11,6 +11,7 @@ import httpx2
 import structlog
 from starlette.applications import Starlette
 
+from inbox.app.wiring.http import make_api
 from inbox.flow.sending.request import read_request
 from inbox.flow.sending.sending import Sent
 from inbox.identity.api_keys import PresentedKey, generate
@@ -45,10 +46,7 @@ async def send(here: World, key: PresentedKey, **changes: Any) -> Sent:
 
 
 def services_of(here: World) -> ApiServices:
-    installation, parts = here.installation, here.parts
-    return ApiServices(
-        parts.callers, parts.sending, installation.clock, installation.ids, structlog.get_logger("inbox.api")
-    )  # fmt: skip
+    return make_api(here.installation, here.parts, structlog.get_logger("inbox.api"))
 
 
 @asynccontextmanager

@@ -12,6 +12,8 @@ from starlette.routing import BaseRoute
 
 from inbox.app.wiring.installation import Installation
 from inbox.app.wiring.program import Parts
+from inbox.flow.sending.status import SentMessages
+from inbox.flow.sending.suppressions import TenantSuppressions
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Turns
 from inbox.server.http.api.routes import routes
@@ -45,9 +47,24 @@ def http_server(
             origins=policy.origins,
         )
 
-    api = ApiServices(parts.callers, parts.sending, installation.clock, installation.ids, log)
+    api = make_api(installation, parts, log)
 
     def all_routes(config: HttpConfig) -> Sequence[BaseRoute]:
         return [*monitoring_routes(monitoring, config.metrics), *routes(api)]
 
     return HttpServer(settings, all_routes, installation.clock, installation.ids, log, turns)
+
+
+def make_api(installation: Installation, parts: Parts, log: Log) -> ApiServices:
+    """The services of the API's routes."""
+    database, clock = installation.database, installation.clock
+    most = installation.config.outbound.suppression_max_entries
+    return ApiServices(
+        parts.callers,
+        parts.sending,
+        SentMessages(database.decisions, database.queue, parts.directory, clock),
+        TenantSuppressions(database.suppressions, clock, most),
+        clock,
+        installation.ids,
+        log,
+    )

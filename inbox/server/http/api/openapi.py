@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from inbox import __version__
 from inbox.base.limits import SUBMITTED_ATTACHMENT_OCTETS, SUBMITTED_MESSAGE_OCTETS
 from inbox.flow.sending import request as bounds
+from inbox.flow.sending.batch import MOST_MESSAGES
 from inbox.flow.sending.errors import Kind
+from inbox.flow.sending.status import Status
+from inbox.flow.sending.suppressions import DAYS, MOST_OF_PAGE, REASON_CHARACTERS
 from inbox.server.http.api.problems import STATUS_OF
 from inbox.store.ports.idempotency import KEY_OCTETS
 
@@ -119,7 +122,8 @@ def _attachment() -> Schema:
 
 
 def _schemas() -> Schema:
-    text = {"type": "string"}
+    text: Schema = {"type": "string"}
+    when: Schema = {"type": "string", "format": "date-time"}
     return {
         "Message": _message(),
         "Attachment": _attachment(),
@@ -143,8 +147,112 @@ def _schemas() -> Schema:
             "An error (RFC 9457).",
             additionalProperties=True,
         ),
+        **_batch_schemas(text),
+        **_status_schemas(text, when),
+        **_suppression_schemas(text, when),
         "FieldError": _object(
             {"field": text, "code": text, "message": text}, ["field", "code", "message"], "One mistake in a request."
+        ),
+    }  # fmt: skip
+
+
+def _batch_schemas(text: Schema) -> Schema:
+    return {
+        "Batch": _object(
+            {
+                "messages": {
+                    "type": "array", "minItems": 1, "maxItems": MOST_MESSAGES,
+                    "items": {"$ref": "#/components/schemas/Message"},
+                },
+                "mode": {
+                    "enum": ["permissive", "strict"], "default": "permissive",
+                    "description": "strict: a message with an invalid field refuses the whole batch.",
+                },
+                "idempotencyKey": {"type": ["string", "null"], "maxLength": KEY_OCTETS, "pattern": "^[!-~]+$"},
+            },
+            ["messages"],
+            "Several messages.",
+        ),
+        "BatchResult": _object(
+            {
+                "results": {
+                    "type": "array",
+                    "items": _object(
+                        {
+                            "status": {"type": "integer", "description": "202, or the status of the error."},
+                            "id": text, "recipients": {"type": "array", "items": text}, "explainId": text,
+                            "code": text, "detail": text,
+                            "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
+                        },
+                        ["status"],
+                        "As for one message.",
+                    ),
+                }
+            },
+            ["results"],
+            "An answer for each message, in their order.",
+        ),
+    }  # fmt: skip
+
+
+def _status_schemas(text: Schema, when: Schema) -> Schema:
+    return {
+        "MessageStatus": _object(
+            {
+                "id": text, "acceptedAt": when, "from": text,
+                "recipients": {
+                    "type": "array",
+                    "items": _object(
+                        {
+                            "address": text,
+                            "status": {
+                                "enum": list(get_args(Status)),
+                                "description": "accepted: another tenant of this server has the message.",
+                            },
+                            "at": {**when, "type": ["string", "null"]},
+                            "attempts": {"type": "integer"},
+                            "reply": {"type": ["string", "null"], "description": "The last reply of another server."},
+                        },
+                        ["address", "status", "at", "attempts", "reply"],
+                        "The state of one recipient.",
+                    ),
+                },
+                "explainId": text,
+            },
+            ["id", "acceptedAt", "from", "recipients", "explainId"],
+            "The state of a message.",
+        ),
+    }  # fmt: skip
+
+
+def _suppression_schemas(text: Schema, when: Schema) -> Schema:
+    return {
+        "NewSuppression": _object(
+            {
+                "target": {**text, "maxLength": 1000, "description": "An address or a domain."},
+                "reason": _text(REASON_CHARACTERS, "The reason, which the sender of a refused message reads."),
+                "days": {"type": ["integer", "null"], "minimum": 1, "maximum": DAYS, "description": "Until it ends."},
+                "active": {"type": "boolean", "default": True, "description": "false: mail is always sent."},
+            },
+            ["target"],
+            "An entry to be added.",
+        ),
+        "Suppression": _object(
+            {
+                "target": text, "scope": {"enum": ["address", "domain"]}, "active": {"type": "boolean"},
+                "reason": text, "source": text, "createdAt": {**when, "type": ["string", "null"]},
+                "expiresAt": {**when, "type": ["string", "null"]},
+            },
+            ["target", "scope", "active", "reason", "source", "createdAt", "expiresAt"],
+            "An address or a domain to which the tenant sends no mail.",
+        ),
+        "Suppressions": _object(
+            {
+                "suppressions": {"type": "array", "items": {"$ref": "#/components/schemas/Suppression"}},
+                "after": {"type": ["string", "null"], "description": "For the next page; null: this is the last one."},
+            },
+            ["suppressions", "after"],
+            "A page of the list.",
         ),
     }  # fmt: skip
 
@@ -176,22 +284,78 @@ _KEY_HEADER: Final[Schema] = {
 }  # fmt: skip
 
 
-def _paths() -> Schema:
+def _query(name: str, of: Schema, description: str) -> Schema:
+    return {"name": name, "in": "query", "required": False, "schema": of, "description": description}
+
+
+def _in_path(name: str, description: str) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": description}
+
+
+def _operation(name: str, summary: str, description: str, responses: Schema, **more: Any) -> Schema:
+    return {"operationId": name, "summary": summary, "description": description, "responses": responses, **more}
+
+
+def _sending() -> Schema:
+    """The operations that send."""
+    refusals = _problems(Kind.CONFLICT, Kind.TOO_LARGE, Kind.MEDIA_TYPE, Kind.INVALID)
     return {
         "/v1/send": {
-            "post": {
-                "operationId": "send",
-                "summary": "Send one message",
-                "description": "202: the message is durable and in the queue. All recipients are accepted or none.",
-                "parameters": [_KEY_HEADER],
-                "requestBody": _body("Message"),
-                "responses": {
-                    "202": _json("Sent", "The message is accepted."),
-                    **_problems(Kind.CONFLICT, Kind.TOO_LARGE, Kind.MEDIA_TYPE, Kind.INVALID),
-                },
-            }
+            "post": _operation(
+                "send", "Send one message",
+                "202: the message is durable and in the queue. All recipients are accepted or none.",
+                {"202": _json("Sent", "The message is accepted."), **refusals},
+                parameters=[_KEY_HEADER], requestBody=_body("Message"),
+            )
         },
-    }
+        "/v1/send/batch": {
+            "post": _operation(
+                "sendBatch", "Send up to 500 messages",
+                "Each message is sent by itself and has its own answer. An idempotency key of the batch is a key for "
+                "each of its messages.",
+                {"200": _json("BatchResult", "An answer for each message."), **refusals},
+                parameters=[_KEY_HEADER], requestBody=_body("Batch"),
+            )
+        },
+    }  # fmt: skip
+
+
+def _paths() -> Schema:
+    target = _in_path("target", "An address or a domain.")
+    limit = _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST_OF_PAGE}, "Entries of the page.")
+    after = _query("after", {"type": "string"}, "The last target of the page before.")
+    return {
+        **_sending(),
+        "/v1/messages/{id}": {
+            "get": _operation(
+                "message", "Show what became of a message", "The state of each recipient, and the last reply.",
+                {"200": _json("MessageStatus", "The state of the message."), **_problems(Kind.NOT_FOUND)},
+                parameters=[_in_path("id", "The id of the message.")],
+            )
+        },
+        "/v1/suppressions": {
+            "get": _operation(
+                "suppressions", "List suppressions", "Addresses and domains to which the tenant sends no mail.",
+                {"200": _json("Suppressions", "A page of the list."), **_problems(Kind.INVALID)},
+                parameters=[limit, after],
+            ),
+            "post": _operation(
+                "suppress", "Add a suppression", "Replaces the entry for the same target.",
+                {
+                    "201": _json("Suppression", "The entry."),
+                    **_problems(Kind.TOO_LARGE, Kind.MEDIA_TYPE, Kind.INVALID),
+                },
+                requestBody=_body("NewSuppression"),
+            ),
+        },
+        "/v1/suppressions/{target}": {
+            "delete": _operation(
+                "allow", "Remove a suppression", "Mail to the target is sent again.",
+                {"204": {"description": "The entry is removed."}, **_problems(Kind.NOT_FOUND, Kind.INVALID)},
+                parameters=[target],
+            )
+        },
+    }  # fmt: skip
 
 
 @cache

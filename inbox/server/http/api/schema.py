@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, Final
 
 import strawberry
@@ -12,10 +13,13 @@ from starlette.requests import Request
 from strawberry.extensions import SchemaExtension
 from strawberry.types import ExecutionContext, Info
 
+from inbox.flow.sending.batch import Result, read_batch, send_batch
 from inbox.flow.sending.callers import Caller
+from inbox.flow.sending.errors import Kind, RequestRefused
 from inbox.flow.sending.request import read_request
 from inbox.flow.sending.sending import Sent
 from inbox.server.http.api.services import ApiServices, session_of
+from inbox.server.http.api.views import moment, recipient_view
 
 
 @dataclass(slots=True)
@@ -66,6 +70,33 @@ class SentMessage:
     id: strawberry.ID
     recipients: list[str]
     explain_id: str = strawberry.field(description="The id for inbox explain.")
+
+
+@strawberry.enum(description="What became of a message for one recipient.")
+class Status(Enum):
+    ACCEPTED = "accepted"
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@strawberry.type
+class Recipient:
+    address: str
+    status: Status
+    at: str | None
+    attempts: int
+    reply: str | None
+
+
+@strawberry.type(description="A message that the caller sent.")
+class Message:
+    id: strawberry.ID
+    accepted_at: str | None
+    from_: str = strawberry.field(name="from")
+    recipients: list[Recipient]
+    explain_id: str
 
 
 @strawberry.type(description="The caller.")
@@ -143,14 +174,74 @@ def values_of(given: SendInput) -> dict[str, Any]:
     return values
 
 
+async def _message(info: Info[Context, None], id: strawberry.ID) -> Message | None:  # noqa: A002
+    context = info.context
+    try:
+        found = await context.services.messages.get(context.caller, str(id))
+    except RequestRefused as refused:
+        if refused.kind is Kind.NOT_FOUND:
+            return None
+        raise
+    recipients = [
+        Recipient(
+            address=each.address, status=Status(each.status), at=view["at"], attempts=each.attempts, reply=view["reply"]
+        )
+        for each in found.recipients
+        for view in (recipient_view(each),)
+    ]
+    return Message(
+        id=strawberry.ID(found.id), accepted_at=moment(found.accepted_at), from_=found.sender, recipients=recipients,
+        explain_id=found.id,
+    )  # fmt: skip
+
+
+@strawberry.enum(description="STRICT: one invalid message refuses the whole batch.")
+class BatchMode(Enum):
+    PERMISSIVE = "permissive"
+    STRICT = "strict"
+
+
+@strawberry.type(description="The answer for one message of a batch: a message that was accepted, or an error.")
+class BatchResult:
+    sent: SentMessage | None
+    code: str | None
+    message: str | None
+    explain_id: str | None
+
+
+async def _send_batch(
+    info: Info[Context, None], messages: list[SendInput], mode: BatchMode = BatchMode.PERMISSIVE
+) -> list[BatchResult]:
+    context = info.context
+    services, request = context.services, context.request
+    requests = read_batch([values_of(each) for each in messages], strict=mode is BatchMode.STRICT)
+    results = await send_batch(
+        services.sending, context.caller, requests, lambda: session_of(services, request, own_id=True)
+    )
+    return [_batch_result(each) for each in results]
+
+
+def _batch_result(result: Result) -> BatchResult:
+    if isinstance(result, RequestRefused):
+        return BatchResult(sent=None, code=result.code_name, message=result.text, explain_id=result.explain_id or None)
+    sent = SentMessage(id=strawberry.ID(result.id), recipients=list(result.recipients), explain_id=result.id)
+    return BatchResult(sent=sent, code=None, message=None, explain_id=None)
+
+
 @strawberry.type
 class Query:
+    message: Message | None = strawberry.field(
+        resolver=_message, description="A message that the caller sent; null: there is none with this id."
+    )
     caller: CallerInfo = strawberry.field(resolver=_caller, description="In whose name the request is made.")
 
 
 @strawberry.type
 class Mutation:
     send_email: bool = strawberry.mutation(resolver=_send_email, description="Sends one message; true: it is durable.")
+    send_batch: list[BatchResult] = strawberry.mutation(
+        resolver=_send_batch, description="Sends up to 500 messages; one answer for each, in their order."
+    )
     send: SentMessage = strawberry.mutation(resolver=_send, description="Sends one message.")
 
 

@@ -21,12 +21,16 @@ from inbox.flow.sending.callers import Caller, Callers
 from inbox.flow.sending.errors import FieldError, Kind, RequestRefused
 from inbox.flow.sending.refusals import unavailable
 from inbox.flow.sending.sending import Sending
+from inbox.flow.sending.status import SentMessages
+from inbox.flow.sending.suppressions import TenantSuppressions
 from inbox.plugin.api.context import Door, Session
 from inbox.plugin.api.services import Log
 from inbox.server.http.api.problems import problem
 
 #: Octets of a request with one message: 25 MB in base64, and the rest.
 BODY_OCTETS: Final = 36 * 1024 * 1024
+#: Octets of a request with several messages: 50 MB in base64, and the rest.
+BATCH_OCTETS: Final = 70 * 1024 * 1024
 #: The longest credentials, in characters.
 _CREDENTIALS: Final = 2000
 _BASIC: Final = "basic"
@@ -39,6 +43,8 @@ class ApiServices:
 
     callers: Callers
     sending: Sending
+    messages: SentMessages
+    suppressions: TenantSuppressions
     clock: Clock
     ids: Ids
     log: Log
@@ -71,11 +77,15 @@ def request_id(request: Request) -> str:
     return str(getattr(request.state, "request_id", ""))
 
 
-def session_of(services: ApiServices, request: Request) -> Session:
-    """A session for one message; hooks and the decision record see the client's address in it."""
+def session_of(services: ApiServices, request: Request, *, own_id: bool = False) -> Session:
+    """A session for one message; hooks and the decision record see the client's address in it.
+
+    Args:
+        own_id: it does not get the id of the request, which has several messages.
+    """
     host = request.client.host if request.client is not None else "127.0.0.1"
     return Session(
-        request_id(request) or services.ids.new(),
+        services.ids.new() if own_id else request_id(request) or services.ids.new(),
         Door.API,
         unmapped(ip_address(host.partition("%")[0])),
         peer_port=request.client.port if request.client is not None else 0,
