@@ -41,7 +41,7 @@ _FIELDS: Final = {
 }
 #: For a year: who has used https once does not go back to plain HTTP.
 _HSTS: Final = "max-age=31536000"
-#: What monitoring may read over plain HTTP from everywhere: these answers contain no secret.
+#: Paths for monitoring over plain HTTP from everywhere: these answers contain no secret.
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 _PLAIN: Final = (
     "This server speaks plain HTTP with loopback and with the proxies of server.http.proxies only: set TLS_CERT_FILE "
@@ -119,8 +119,8 @@ class _Client:
         await self._app(scope, receive, send)
 
     def _rename(self, scope: Scope, fields: list[str]) -> None:
-        # Each proxy appends the address that it sees. What comes before the last one that is no proxy of ours, a
-        # client may have made up.
+        # Each proxy appends the address that it sees. What comes before the last address of a client, that client
+        # may have made up.
         for host in reversed([host.strip() for host in ",".join(fields).split(",") if host.strip()]):
             address = _address(host)
             scope["client"] = (str(address), 0)

@@ -33,7 +33,7 @@ _ENCODING: Final = b"transfer-encoding"
 
 
 class _State(Enum):
-    """What the server waits for. WORKING: for nothing, it works on a request."""
+    """The input for which the server waits. WORKING: none, it works on a request."""
 
     REQUEST = auto()
     HEADER = auto()
@@ -195,7 +195,7 @@ class HttpConnection(HttpToolsProtocol):
             self._wait(_State.REQUEST, self._limits.idle_seconds)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text
-        """Answers a request that is no HTTP, or that :meth:`_refuse` ended."""
+        """Answers a request that is not valid HTTP, or that :meth:`_refuse` ended."""
         status, why = self._why or (HTTPStatus.BAD_REQUEST, "The request is not valid HTTP")
         self._give_up(status, why)
 

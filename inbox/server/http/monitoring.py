@@ -1,4 +1,4 @@
-"""What monitoring asks over HTTP: liveness, readiness, metrics."""
+"""Routes for monitoring: liveness, readiness, metrics."""
 
 from __future__ import annotations
 

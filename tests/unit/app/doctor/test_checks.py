@@ -14,7 +14,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import dns.message
+import dns.name
 import dns.rcode
+import dns.rrset
 import pytest
 import trustme
 from dns.flags import AD
@@ -49,14 +51,17 @@ class Broken:
 
 
 class Resolver(asyncio.DatagramProtocol):
-    """A DNS server that answers everything with NXDOMAIN."""
+    """A DNS server that knows the root, and answers everything else with NXDOMAIN."""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         reply = dns.message.make_response(dns.message.from_wire(data))
-        reply.set_rcode(dns.rcode.NXDOMAIN)
+        if reply.question[0].name == dns.name.root:
+            reply.answer.append(dns.rrset.from_text(".", 60, "IN", "NS", "a.root-servers.test."))
+        else:
+            reply.set_rcode(dns.rcode.NXDOMAIN)
         self.transport.sendto(reply.to_wire(), addr)
 
 
@@ -235,6 +240,13 @@ async def test_whether_the_resolver_validates(tmp_path: Path, flags: int, told: 
         outcome_, detail = await outcome(context(tmp_path, DNS_RESOLVER=server.address), "dns")
     assert outcome_ is Outcome.OK
     assert detail.startswith(f"{server.address} {told}")
+
+
+async def test_a_resolver_that_denies_every_name(tmp_path: Path) -> None:
+    async with scripted(reply(rcode=dns.rcode.NXDOMAIN)) as server:
+        found = await outcome(context(tmp_path, DNS_RESOLVER=server.address), "dns")
+    assert found[0] is Outcome.WARN
+    assert "is broken, and outgoing mail waits: it denies that the DNS root has name servers" in found[1]
 
 
 async def test_a_port_that_another_program_has(tmp_path: Path) -> None:

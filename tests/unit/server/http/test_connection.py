@@ -106,7 +106,7 @@ class Client:
         return int(lines[0].split(" ")[1]), fields, body
 
     async def ended(self) -> bytes:
-        """What is left until the server ends the connection."""
+        """The rest of the input, when the server has ended the connection."""
         async with asyncio.timeout(20):
             try:
                 return await self.reader.read()
