@@ -43,8 +43,7 @@ def rest_routes(services: ApiServices) -> list[BaseRoute]:
         route("/v1/send", rest.send, "POST"),
         route("/v1/send/batch", rest.send_batch, "POST"),
         route("/v1/messages/{id}", rest.message, "GET"),
-        route("/v1/suppressions", rest.suppressions, "GET"),
-        route("/v1/suppressions", rest.suppress, "POST"),
+        route("/v1/suppressions", rest.suppressions, "GET", "POST"),
         route("/v1/suppressions/{target:path}", rest.allow, "DELETE"),
     ]
 
@@ -93,7 +92,9 @@ class Rest:
         return answer(message_view(await self._services.messages.get(caller, request.path_params["id"])))
 
     async def suppressions(self, request: Request) -> Response:
-        """Shows a page of the suppression list."""
+        """Shows a page of the suppression list, or adds an entry (POST)."""
+        if request.method == "POST":
+            return await self._suppress(request)
         caller = await caller_of(self._services, request)
         limit = request.query_params.get("limit", str(PAGE))
         if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MOST_OF_PAGE):
@@ -101,8 +102,7 @@ class Rest:
         page = await self._services.suppressions.page(caller, request.query_params.get("after"), int(limit))
         return answer({"suppressions": [suppression_view(each) for each in page.entries], "after": page.after})
 
-    async def suppress(self, request: Request) -> Response:
-        """Adds an entry to the suppression list."""
+    async def _suppress(self, request: Request) -> Response:
         caller = await caller_of(self._services, request)
         caller.check("suppressions")
         values = await object_of(request, 64 * 1024)
