@@ -204,6 +204,10 @@ class FakeAttempts:
 class FakeExchangers:
     asked: list[str] = field(default_factory=list)
     answers: dict[str, HostReply | Hosts] = field(default_factory=dict)
+    broken: str = ""
+
+    async def fault(self) -> str:
+        return self.broken
 
     async def find(self, domain: str) -> Hosts | HostReply:
         self.asked.append(domain)

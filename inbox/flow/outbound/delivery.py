@@ -51,10 +51,20 @@ from inbox.store.ports.queue import Finished, QueuedJob, Sending
 LOOK_UPS: Final = Limits(64)
 #: Seconds until a job is tried again whose sender's policy is unusable: an operator has to correct it.
 POLICY_SECONDS: Final = 300.0
+#: Seconds until a job is tried again because the DNS server is broken.
+DNS_SECONDS: Final = 120.0
+BROKEN_DNS: Final = "The DNS server is broken"
 CAPACITY: Final = "The limits for these hosts are reached"
 BUSY_DNS: Final = "Too many concurrent look-ups of this domain"
 UNKNOWN_OUTCOME: Final = "The outcome of the last attempt is unknown"
 CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
+_REASONS: Final = {
+    CAPACITY: "capacity",
+    CIRCUIT: "circuit",
+    BUSY_DNS: "dns",
+    BROKEN_DNS: "dns",
+    UNKNOWN_OUTCOME: "unknown_outcome",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,7 @@ class Pace:
 
 
 class JobDelivery:
-    """Delivers jobs; has no state of its own between them but capacity and circuits."""
+    """Delivers jobs. Between them, it remembers only capacity, circuits and whether the DNS works."""
 
     def __init__(
         self,
@@ -106,6 +116,7 @@ class JobDelivery:
         self._clock = clock
         self._log = log
         self._server_name = server_name
+        self._dns_fault = ""
 
     async def run(self, held: Held) -> Finished | None:
         """Delivers a job as far as it can be now. Returns what is to be recorded; None if the lease was lost.
@@ -165,6 +176,9 @@ class JobDelivery:
             return None
         if isinstance(result, _Postponed):
             return await self._put_off(held, sender, result)
+        if _needs_dns(result) and (fault := await self._exchangers.fault()):
+            self._note_dns(fault)
+            return await self._put_off(held, sender, _Postponed(DNS_SECONDS, f"{BROKEN_DNS}: {fault}"))
         result = with_dropped(result, [queued.job.recipients[i].address for i in tried], held.dropped)
         states = applied(queued.states, tried, result.results, self._clock.now())
         ended = Ended(states, tuple(tried), result, record(result, started))
@@ -178,9 +192,20 @@ class JobDelivery:
         if wait > 0:
             return _Postponed(wait, BUSY_DNS)
         try:
-            return await self._exchangers.find(domain)
+            found = await self._exchangers.find(domain)
         finally:
             self._lines.leave(line, LOOK_UPS)
+        if isinstance(found, Hosts):
+            self._note_dns("")
+        return found
+
+    def _note_dns(self, fault: str) -> None:
+        """Logs that the DNS server is broken, once, and that it works again."""
+        if fault and not self._dns_fault:
+            self._log.error("outbound_dns_broken", error=fault, retries_every=DNS_SECONDS)
+        elif self._dns_fault and not fault:
+            self._log.info("outbound_dns_works")
+        self._dns_fault = fault
 
     async def _along(
         self, held: Held, sender: Sender, tried: list[int], way: Way, outbound: OutboundPolicy
@@ -332,6 +357,16 @@ class JobDelivery:
         delay = held.backoff.full_delay(queued.attempts) if unknown else held.backoff.delay(queued.attempts)
         states = await self._conclusion.of(queued, ended, sender, delivery)
         return Finished(queued, states, delay, error_of(states), counts, ended.record)
+
+
+def reason_of(error: str) -> str:
+    """The label of metrics for a job that was deferred without an attempt, by the text of the outcome."""
+    return _REASONS.get(error.partition(":")[0], "policy")
+
+
+def _needs_dns(result: Attempted) -> bool:
+    """Whether the attempt failed because names could not be looked up now."""
+    return bool(result.results) and all(each.stage == "dns" and each.code < 500 for each in result.results)
 
 
 def _unknown_wait(queued: QueuedJob, backoff: Backoff) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby
-from typing import Final
+from typing import Final, TypeVar
 
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.kept import Kept
-from inbox.dns.answers import DnsError, DnsTemporary, Mx, Resolver
+from inbox.dns.answers import DnsError, DnsTemporary, Mx, Resolver, VerifiableResolver
 from inbox.flow.outbound.ports import HostReply, Hosts
 
 #: MX records of one domain that are used: the most preferred ones.
@@ -22,6 +22,7 @@ MOST_KNOWN: Final = 10_000
 HOST_ADDRESSES: Final = 8
 
 IpAddress = IPv4Address | IPv6Address
+Found = TypeVar("Found")
 
 
 def temporary(text: str) -> HostReply:
@@ -32,6 +33,47 @@ def temporary(text: str) -> HostReply:
 def permanent(enhanced: str, text: str) -> HostReply:
     """According to the DNS, no host accepts this mail."""
     return HostReply(550, enhanced, text, "dns")
+
+
+class Denied(Exception):
+    """The DNS has no mail server or no address for a name. The text says so to the sender."""
+
+
+async def verified(resolver: VerifiableResolver, name: str, find: Callable[[str], Awaitable[Found]]) -> Found:
+    """The result of ``find(name)``, which raises :class:`Denied` on a negative answer of the DNS.
+
+    A broken DNS server that denies every name must not have the whole queue returned to its senders.
+
+    Raises:
+        Denied: the DNS server works, and denies the name also without cached answers.
+        DnsTemporary: it does not work.
+    """
+    try:
+        return await find(name)
+    except Denied:
+        resolver.forget(name)
+    try:
+        return await find(name)
+    except Denied as denied:
+        if fault := await resolver.fault():
+            raise DnsTemporary(f"the DNS server is broken: {fault}") from denied
+        raise
+
+
+async def addresses_of(resolver: VerifiableResolver, host: str) -> list[IpAddress]:
+    """The addresses of a host, as :func:`addresses`, and verified: never empty.
+
+    Raises:
+        Denied, DnsTemporary, NameUnfit.
+    """
+
+    async def find(name: str) -> list[IpAddress]:
+        found = await addresses(resolver, name)
+        if not found:
+            raise Denied(f"The host {name} has no address")
+        return found
+
+    return await verified(resolver, host, find)
 
 
 class MailExchangers:
@@ -45,7 +87,7 @@ class MailExchangers:
 
     def __init__(
         self,
-        resolver: Resolver,
+        resolver: VerifiableResolver,
         own_names: Collection[str] = (),
         is_own: Callable[[IpAddress], bool] | None = None,
         shuffle: random.Random | None = None,
@@ -64,24 +106,33 @@ class MailExchangers:
         no host but this server (5.4.6), or the DNS did not answer (4.4.3). Address literals are their own host.
         """
         try:
-            if domain.startswith("["):
-                return await self._without_us(domain, (Mx(0, domain),))
-            answer = await self._resolver.mx(domain)
-            records: Sequence[Mx] = answer.records
-            if not records:
-                # RFC 5321 §5.1: without MX records, the domain itself is the host.
-                if not answer.exists:
-                    return permanent("5.1.2", f"The domain {domain} does not exist")
-                if not await addresses(self._resolver, domain):
-                    return permanent("5.1.2", f"The domain {domain} has no mail server")
-                records = (Mx(0, domain),)
-            elif all(not record.host for record in records):
-                return permanent("5.1.10", f"The domain {domain} does not accept mail (null MX)")
-            return await self._without_us(domain, records)
+            return await verified(self._resolver, domain, self._find)
+        except Denied as denied:
+            return permanent("5.1.2", str(denied))
         except DnsTemporary as error:
             return temporary(f"The mail servers of {domain} could not be looked up: {error}")
         except DnsError as error:
             return permanent("5.1.2", f"The domain {domain} cannot exist: {error}")
+
+    async def fault(self) -> str:
+        """The reason why the DNS server answers nobody or denies every name; empty if it works."""
+        return await self._resolver.fault()
+
+    async def _find(self, domain: str) -> Hosts | HostReply:
+        if domain.startswith("["):
+            return await self._without_us(domain, (Mx(0, domain),))
+        answer = await self._resolver.mx(domain)
+        records: Sequence[Mx] = answer.records
+        if not records:
+            # RFC 5321 §5.1: without MX records, the domain itself is the host.
+            if not answer.exists:
+                raise Denied(f"The domain {domain} does not exist")
+            if not await addresses(self._resolver, domain):
+                raise Denied(f"The domain {domain} has no mail server")
+            records = (Mx(0, domain),)
+        elif all(not record.host for record in records):
+            return permanent("5.1.10", f"The domain {domain} does not accept mail (null MX)")
+        return await self._without_us(domain, records)
 
     async def _without_us(self, domain: str, records: Sequence[Mx]) -> Hosts | HostReply:
         used = sorted((each for each in records if each.host), key=lambda each: each.preference)[:MX_HOSTS]

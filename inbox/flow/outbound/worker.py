@@ -15,7 +15,7 @@ from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import Conflict, StorageFull, StoreError, StoreUnavailable
-from inbox.flow.outbound.delivery import BUSY_DNS, CAPACITY, CIRCUIT, UNKNOWN_OUTCOME
+from inbox.flow.outbound.delivery import CIRCUIT, reason_of
 from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.meters import OutboundMeters
@@ -49,8 +49,6 @@ RETRY_SECONDS: Final = 1.0
 #: Domains and classes, at most, that claims avoid because their circuit is open, and for how many seconds.
 MOST_AVOIDED: Final = 1000
 AVOIDED_SECONDS: Final = 60.0
-#: Labels of metrics for jobs that were deferred; ``policy`` for all others.
-_REASONS: Final = {CAPACITY: "capacity", CIRCUIT: "circuit", BUSY_DNS: "dns", UNKNOWN_OUTCOME: "unknown_outcome"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +282,7 @@ class QueueWorker:
         self._note(finished, put_off=put_off)
         if put_off:
             self._put_off += 1
-            self.meters.put_off(_REASONS.get(finished.error, "policy"))
+            self.meters.put_off(reason_of(finished.error))
         else:
             self._attempted += 1
         if await self._finish(held, finished):
