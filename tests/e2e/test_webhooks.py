@@ -140,7 +140,16 @@ def test_kill_9_before_the_outcome_is_recorded_loses_no_event(server: RunningSer
     assert types(receiver) == ["delivered"]
 
 
+#: Each message is tried every second.
+IMPATIENT = f"""
+import inbox.flow.webhooks.worker as w
+w.DELAYS, w.MOST_ATTEMPTS = (1.0,) * 1000, 1000
+{COMMAND}
+"""
+
+
 def test_a_receiver_that_was_gone_gets_everything(server: RunningServer, tmp_path: Path) -> None:
+    server.command = IMPATIENT
     (port,) = free_ports(1)
     receiver = Receiver(port=port)
     with smtp_sink(kept=tmp_path / "sink") as sink:
