@@ -41,7 +41,10 @@ async def add(
     tenant: TenantName,
     event: Annotated[
         list[str] | None,
-        typer.Option(help="Limit to delivered, deferred, bounced, suppressed or complained; may be repeated. [all]"),
+        typer.Option(
+            help="Limit to accepted, quarantined, delivered, deferred, bounced, suppressed or complained; may be "
+            "repeated. [all]"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

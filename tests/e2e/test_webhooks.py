@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import smtplib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,13 +50,17 @@ def inbox(server: RunningServer, *words: str) -> Any:
     return json.loads(ran.stdout)
 
 
-def subscribed(server: RunningServer, sink: Remote, receiver: Receiver) -> str:
+def subscribed(server: RunningServer, sink: Remote, receiver: Receiver, *kinds: str) -> str:
     """Adds a webhook, and starts the server."""
     server.policy("default.yaml", POLICY.format(port=sink.port))
-    made = inbox(server, "add", f"http://127.0.0.1:{receiver.port}/hook")
+    made = inbox(server, "add", f"http://127.0.0.1:{receiver.port}/hook", *(f"--event={kind}" for kind in kinds))
     receiver.secrets = [made["secret"]]
     server.start()
     return str(made["id"])
+
+
+def events(receiver: Receiver, kind: str) -> list[dict[str, Any]]:
+    return [event for event in receiver.accepted if event["type"] == kind]
 
 
 def types(receiver: Receiver) -> list[str]:
@@ -67,17 +72,21 @@ def test_a_delivery_is_reported_with_a_valid_signature(server: RunningServer, tm
         webhook = subscribed(server, sink, receiver)
         with connected(server, "submission") as client:
             client.send_message(letter("bob@elsewhere.test"))
-        until(lambda: receiver.accepted, "the event arrives")
-        (event,) = receiver.accepted
-        assert event["type"] == "delivered"
+        until(lambda: len(receiver.accepted) == 2, "the events arrive")
+        assert types(receiver) == ["accepted", "delivered"]
+        (event,) = events(receiver, "accepted")
+        assert (event["data"]["door"], event["data"]["recipients"]) == ("submission", ["bob@elsewhere.test"])
+        (event,) = events(receiver, "delivered")
         assert event["data"]["recipient"] == "bob@elsewhere.test"
         assert event["data"]["sender"] == "ann@demo.test"
         assert event["data"]["code"] == 250
         assert receiver.wrong == []
-        (line,) = inbox(server, "log", webhook)
-        assert (line["event"], line["state"], line["status"]) == ("delivered", "delivered", 204)
+        lines = inbox(server, "log", webhook)
+        assert {(line["event"], line["state"], line["status"]) for line in lines} == {
+            ("accepted", "delivered", 204), ("delivered", "delivered", 204)
+        }  # fmt: skip
         assert inbox(server, "test", webhook)["state"] == "delivered"
-        assert types(receiver) == ["delivered", "test"]
+        assert types(receiver) == ["accepted", "delivered", "test"]
     assert '"event":"webhook_posted"' in server.log.read_text()
     assert receiver.secrets[0] not in server.log.read_text()
 
@@ -87,9 +96,8 @@ def test_a_refusal_is_reported(server: RunningServer, tmp_path: Path) -> None:
         subscribed(server, sink, receiver)
         with connected(server, "submission") as client:
             client.send_message(letter("bob@elsewhere.test"))
-        until(lambda: receiver.accepted, "the event arrives")
-    (event,) = receiver.accepted
-    assert event["type"] == "bounced"
+        until(lambda: events(receiver, "bounced"), "the event arrives")
+    (event,) = events(receiver, "bounced")
     assert 500 <= event["data"]["code"] <= 599
 
 
@@ -98,7 +106,7 @@ def test_kill_9_loses_no_event(server: RunningServer, tmp_path: Path) -> None:
     receiver = Receiver()
     receiver.before = lambda: server.kill() if len(receiver.fields) == 1 else None
     with smtp_sink(kept=tmp_path / "sink") as sink, receiving(receiver):
-        webhook = subscribed(server, sink, receiver)
+        webhook = subscribed(server, sink, receiver, "delivered")
         with connected(server, "submission") as client:
             client.send_message(letter("bob@elsewhere.test"))
         until(lambda: receiver.fields, "the request arrives")
@@ -129,7 +137,7 @@ if not os.path.exists(os.environ["INBOX_DATA_DIR"] + "/died"):
 def test_kill_9_before_the_outcome_is_recorded_loses_no_event(server: RunningServer, tmp_path: Path) -> None:
     server.command = DIES
     with smtp_sink(kept=tmp_path / "sink") as sink, receiving(Receiver()) as receiver:
-        subscribed(server, sink, receiver)
+        subscribed(server, sink, receiver, "delivered")
         with connected(server, "submission") as client:
             client.send_message(letter("bob@elsewhere.test"))
         assert server.process is not None
@@ -153,7 +161,7 @@ def test_a_receiver_that_was_gone_gets_everything(server: RunningServer, tmp_pat
     (port,) = free_ports(1)
     receiver = Receiver(port=port)
     with smtp_sink(kept=tmp_path / "sink") as sink:
-        webhook = subscribed(server, sink, receiver)
+        webhook = subscribed(server, sink, receiver, "delivered")
         with connected(server, "submission") as client:
             for number in range(5):
                 client.send_message(letter(f"bob{number}@elsewhere.test"))
@@ -163,3 +171,38 @@ def test_a_receiver_that_was_gone_gets_everything(server: RunningServer, tmp_pat
             until(lambda: len(receiver.accepted) == 5, "all arrive")
     assert {event["data"]["recipient"] for event in receiver.accepted} == {f"bob{n}@elsewhere.test" for n in range(5)}
     assert receiver.wrong == []
+
+
+#: The server ends when the mail is stored, before its event is written.
+ENDS = f"""
+import os
+import inbox.flow.webhooks.accepted as w
+async def dies(*_):
+    os.kill(os.getpid(), 9)
+if not os.path.exists(os.environ["INBOX_DATA_DIR"] + "/died"):
+    w.ReportedIngest._report = dies
+{COMMAND}
+"""
+
+
+def test_kill_9_before_the_reply_leaves_the_event_to_the_repetition(server: RunningServer, tmp_path: Path) -> None:
+    server.command = ENDS
+    message = b"From: bob@elsewhere.test\r\nMessage-ID: <1@elsewhere.test>\r\nSubject: x\r\n\r\nHello.\r\n"
+
+    def send() -> None:
+        with smtplib.SMTP("127.0.0.1", server.port("smtp"), timeout=30) as client:
+            client.sendmail("bob@elsewhere.test", ["ann@demo.test"], message)
+
+    with smtp_sink(kept=tmp_path / "sink") as sink, receiving(Receiver()) as receiver:
+        subscribed(server, sink, receiver, "accepted")
+        with pytest.raises((smtplib.SMTPException, OSError)):
+            send()
+        assert server.process is not None
+        server.process.wait(30)
+        (server.data / "died").touch()
+        server.start()
+        send()
+        send()
+        until(lambda: receiver.accepted, "the event arrives")
+    (event,) = receiver.accepted
+    assert (event["type"], event["data"]["recipients"]) == ("accepted", ["ann@demo.test"])

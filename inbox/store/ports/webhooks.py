@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, get_args
 
-WebhookEvent = Literal["delivered", "deferred", "bounced", "suppressed", "complained"]
+WebhookEvent = Literal[
+    "accepted", "quarantined", "delivered", "deferred", "bounced", "suppressed", "complained"
+]  # fmt: skip
 WEBHOOK_EVENTS: Final[tuple[WebhookEvent, ...]] = get_args(WebhookEvent)
 #: The maximum number of webhooks of one tenant.
 WEBHOOKS: Final = 20
