@@ -6,7 +6,8 @@ has no reply and sends the message again; the copies that are recognised then wr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from inbox.flow.webhooks.events import Event, WebhookEvents
 from inbox.plugin.api.context import Door
@@ -25,8 +26,12 @@ class ReportedIngest:
         self._ingest = ingest
         self._events = events
 
-    async def accept(self, accepted: Accepted) -> list[list[Placed]]:
+    def accept(self, accepted: Accepted) -> Coroutine[Any, Any, list[list[Placed]]]:
         """As ``Ingest.accept``. While the database is unavailable after it has stored the mail, the reply waits."""
+        # Without webhooks there is not even a coroutine more.
+        return self._accept(accepted) if self._events.are_known else self._ingest.accept(accepted)
+
+    async def _accept(self, accepted: Accepted) -> list[list[Placed]]:
         placed = await self._ingest.accept(accepted)
         for message, places in zip(accepted.messages, placed, strict=True):
             if self._events.wanted(message.tenant):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -51,6 +51,11 @@ class WebhookEvents:
     def enabled(self) -> list[Webhook]:
         """The webhooks that are known."""
         return [one for webhooks in self._known.values() for one in webhooks]
+
+    @property
+    def are_known(self) -> bool:
+        """Whether any tenant has an enabled webhook."""
+        return bool(self._known)
 
     def wanted(self, tenant: str) -> bool:
         """Whether the tenant has an enabled webhook."""
@@ -137,10 +142,13 @@ class ReportedDelivery:
         self._delivery = delivery
         self._events = events
 
-    async def run(self, held: Held) -> Finished | None:
+    def run(self, held: Held) -> Coroutine[Any, Any, Finished | None]:
         """As :meth:`inbox.flow.outbound.delivery.JobDelivery.run`."""
+        return self._run(held) if self._events.wanted(held.queued.tenant) else self._delivery.run(held)
+
+    async def _run(self, held: Held) -> Finished | None:
         finished = await self._delivery.run(held)
-        if finished is not None and self._events.wanted(finished.job.tenant):
+        if finished is not None:
             await self._events.finished(finished)
         return finished
 
