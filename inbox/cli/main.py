@@ -21,6 +21,7 @@ from inbox.app.serve.sink import open_missing_streams
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
 from inbox.cli import (
     accounts,
+    apikeys,
     clamav,
     completion,
     decisions,
@@ -115,6 +116,7 @@ for group in (
     accounts.app,
     accounts.aliases,
     shared.app,
+    apikeys.app,
     mailboxes.app,
 ):
     app.add_typer(group)

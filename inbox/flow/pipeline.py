@@ -30,7 +30,7 @@ from inbox.plugin.api.facts import Facts
 from inbox.plugin.api.services import Log
 from inbox.policy.stages import Stage
 
-_RULES: Final[Mapping[Door, DoorRules]] = {Door.LMTP: LMTP, Door.SUBMISSION: SUBMISSION}
+_RULES: Final[Mapping[Door, DoorRules]] = {Door.LMTP: LMTP, Door.SUBMISSION: SUBMISSION, Door.API: SUBMISSION}
 
 
 class Pipeline:

@@ -12,7 +12,7 @@ from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DomainOverrides
 from inbox.store import ports
-from inbox.store.ports import AppPassword, DkimKeyRecord, Scope, SharedInbox, StoredReport
+from inbox.store.ports import ApiKey, AppPassword, DkimKeyRecord, Scope, SharedInbox, StoredReport
 from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.ports.ingest import Indexed, MessageWriter
 from inbox.store.ports.plugin_state import Changes, Delete, Put
@@ -132,6 +132,8 @@ NOT_FOUND: dict[str, Attempt] = {
     "Credentials.revoke_app_password": lambda a, t: t.db.credentials.revoke_app_password(
         t.tenant, a.account.id, "phone"
     ),
+    "ApiKeys.rotate": lambda a, t: t.db.api_keys.rotate(t.tenant, "acmes-api-key", "stolen", 9e9),
+    "ApiKeys.revoke": lambda a, t: t.db.api_keys.revoke(t.tenant, "acmes-api-key"),
     "SharedInboxes.add": lambda a, t: t.db.shared_inboxes.add(t.tenant, f"thief@{a.domain}", ""),
     "SharedInboxes.set_member": lambda a, t: _set_member(a, t, t),
     "SharedInboxes.set_member of the other": lambda a, t: _set_member(a, t, a),
@@ -200,6 +202,10 @@ NOTHING: dict[str, Attempt] = {
     "Credentials.set_scram": lambda a, t: t.db.credentials.set_scram(
         t.tenant, a.account.id, "stolen", a.account.password_hash
     ),
+    "ApiKeys.get": lambda a, t: t.db.api_keys.get(t.tenant, "acmes-api-key"),
+    "ApiKeys.all": lambda a, t: t.db.api_keys.all(t.tenant),
+    "ApiKeys.used": lambda a, t: t.db.api_keys.used(t.tenant, "acmes-api-key", 9.0, "stolen"),
+    "ApiKeys.forget": lambda a, t: t.db.api_keys.forget(t.tenant),
     "SharedInboxes.by_address": lambda a, t: t.db.shared_inboxes.by_address(t.tenant, SHARED),
     "SharedInboxes.all": lambda a, t: t.db.shared_inboxes.all(t.tenant),
     "SharedInboxes.members": _shared_members,
@@ -252,7 +258,7 @@ NOTHING: dict[str, Attempt] = {
 #: Those that list what is the asker's own, and are tried below; those of the operator, and those about no tenant.
 ELSEWHERE = {
     "Tenants.add", "Tenants.by_name", "Tenants.all", "Tenants.add_domain", "Tenants.domain",
-    "Accounts.by_address", "Credentials.marks", "SharedInboxes.prune",
+    "Accounts.by_address", "Credentials.marks", "ApiKeys.add", "ApiKeys.find", "SharedInboxes.prune",
     "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
     "Mailboxes.renumber", "Tenants.hosted", "Hosting.without_access", "Hosting.rename_tenant", "Hosting.end_tenant",
@@ -271,6 +277,7 @@ async def _state(home: Home) -> object:
         await db.accounts.all(tenant),
         await db.accounts.aliases(tenant),
         await db.credentials.app_passwords(tenant, home.account.id),
+        await db.api_keys.all(tenant),
         [await db.shared_inboxes.members(tenant, one.id) for one in await db.shared_inboxes.all(tenant)],
         await db.dkim_keys.all(tenant, home.domain),
         await db.dmarc_reports.reports(tenant, home.domain),
@@ -292,6 +299,7 @@ async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, oth
     await acme.db.credentials.add_app_password(
         acme.tenant, acme.account.id, AppPassword("phone", "", ("imap",), "secret", 1.0)
     )
+    await acme.db.api_keys.add(ApiKey(acme.tenant, "acmes-api-key", "", "sender", "secret", created_at=1.0))
     inbox = await acme.db.shared_inboxes.add(acme.tenant, SHARED, "Shared")
     await acme.db.shared_inboxes.set_member(acme.tenant, inbox.id, Member(acme.account.id, acme.account.address))
     event = SharedEvent(inbox.id, acme.account.id, "send_as", 1.0)
@@ -319,6 +327,7 @@ def test_no_method_is_left_out() -> None:
             ports.Tenants,
             ports.Accounts,
             ports.Credentials,
+            ports.ApiKeys,
             ports.SharedInboxes,
             ports.Hosting,
             ports.Mailboxes,

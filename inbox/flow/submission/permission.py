@@ -8,6 +8,9 @@ gives none either.
 For a shared inbox the caller passes ``SendAs.event`` on with the accepted message, so that the event ``send_as`` is
 written in the transaction that makes the message durable.
 
+A program with an API key of the tenant that names no account may send as every address of the tenant's domains except
+those of shared inboxes, which need a member. The limits of its key are checked before.
+
 The policy may allow further addresses (``submission.senders``), also of domains that this server does not host, but
 none of another tenant.
 """
@@ -61,6 +64,8 @@ class Permissions:
         if domain.tenant.id != identity.tenant:
             return None
         reached, _ = await self._directory.named(domain, address.key)
+        if not identity.account and not any(account.is_shared for account in reached.accounts):
+            return SendAs(address.key, "")
         if any(account.id == identity.account for account in reached.accounts):
             return SendAs(address.key, identity.account)
         for account in reached.accounts:

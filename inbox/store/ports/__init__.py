@@ -10,6 +10,7 @@ Both database backends pass the same contract suite (``tests/contract``).
 """
 
 from inbox.store.ports.accounts import Accounts, Reached
+from inbox.store.ports.api_keys import ApiKey, ApiKeys
 from inbox.store.ports.blobs import Blobs
 from inbox.store.ports.credentials import AppPassword, Credentials
 from inbox.store.ports.database import Database
@@ -32,6 +33,8 @@ __all__ = [
     "Accepted",
     "AcceptedMessage",
     "Accounts",
+    "ApiKey",
+    "ApiKeys",
     "AppPassword",
     "Blobs",
     "Cleared",

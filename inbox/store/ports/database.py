@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from inbox.store.ports.accounts import Accounts
+from inbox.store.ports.api_keys import ApiKeys
 from inbox.store.ports.blobs import Blobs
 from inbox.store.ports.changes import Changes
 from inbox.store.ports.credentials import Credentials
@@ -36,6 +37,9 @@ class Database(Protocol):
 
     @property
     def credentials(self) -> Credentials: ...
+
+    @property
+    def api_keys(self) -> ApiKeys: ...
 
     @property
     def shared_inboxes(self) -> SharedInboxes: ...

@@ -18,6 +18,7 @@ from inbox.store.rates import LastingCounters
 from inbox.store.room import Room
 from inbox.store.sqlite import copying
 from inbox.store.sqlite.accounts import SqliteAccounts
+from inbox.store.sqlite.api_keys import SqliteApiKeys
 from inbox.store.sqlite.changes import SqliteBus
 from inbox.store.sqlite.credentials import SqliteCredentials
 from inbox.store.sqlite.decisions import SqliteDecisions
@@ -70,6 +71,7 @@ class SqliteDatabase:
         self.tenants = SqliteTenants(self._main, clock, ids)
         self.accounts = SqliteAccounts(self._main, clock, ids)
         self.credentials = SqliteCredentials(self._main)
+        self.api_keys = SqliteApiKeys(self._main)
         self.shared_inboxes = SqliteSharedInboxes(self._main, clock, ids)
         self.hosting = SqliteHosting(self._main, ids, self.changes)
         self.mailboxes = SqliteMailboxes(self._main, clock, ids, self.changes)

@@ -28,6 +28,7 @@ _OF_TENANT: Final = {
     "email_address WHERE organization": "addresses",
     "outbound_queue WHERE org_id": "mail in the queue",
     "outbound_delivery WHERE org_id": "records of deliveries",
+    "api_key WHERE org_id": "API keys",
     "suppression WHERE org_id": "entries of the suppression list",
     "idempotency_key WHERE org_id": "idempotency keys",
     "plugin_state WHERE tenant": "entries of plugins",

@@ -11,6 +11,7 @@ from inbox.store.ports import Blobs
 from inbox.store.ports.ingest import Ingest, RunBlocking
 from inbox.store.rates import LastingCounters
 from inbox.store.surreal.accounts import SurrealAccounts
+from inbox.store.surreal.api_keys import SurrealApiKeys
 from inbox.store.surreal.changes import SurrealBus
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.copying import Copying
@@ -49,6 +50,7 @@ class SurrealDatabase:
         self.tenants = SurrealTenants(gateway, clock, ids)
         self.accounts = SurrealAccounts(gateway, clock, ids)
         self.credentials = SurrealCredentials(gateway)
+        self.api_keys = SurrealApiKeys(gateway)
         self.shared_inboxes = SurrealSharedInboxes(gateway, clock, ids)
         self.hosting = SurrealHosting(gateway, entries, self.changes)
         self.mailboxes = SurrealMailboxes(gateway, entries, clock, ids, self.changes)

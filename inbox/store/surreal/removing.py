@@ -64,6 +64,7 @@ RETURN true"""
 _OF_TENANT: Final = {
     "outbound_queue": "mail in the queue",
     "outbound_delivery": "records of deliveries",
+    "api_key": "API keys",
     "suppression": "entries of the suppression list",
     "idempotency_key": "idempotency keys",
     "plugin_state": "entries of plugins",
