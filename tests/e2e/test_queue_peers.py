@@ -1,4 +1,4 @@
-"""A server that sends mail to a host that hangs up, stalls, is slow, is another program or talks nonsense, and is back."""
+"""A server that sends mail to a host that hangs up, stalls, is slow or talks nonsense, and is back again."""
 
 from __future__ import annotations
 
