@@ -43,7 +43,7 @@ async def stalls_after_its_greeting(reader: asyncio.StreamReader, writer: asynci
 
 
 async def is_slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """An octet of its greeting now and then."""
+    """Five octets of a greeting a second, without an end."""
     while not writer.is_closing():
         writer.write(b"2")
         await writer.drain()
