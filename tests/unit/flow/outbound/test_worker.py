@@ -103,6 +103,14 @@ async def test_a_wake_is_faster_than_the_poll() -> None:
         await until(lambda: world.queue.done)
 
 
+async def test_a_job_without_a_wake_is_found_at_the_next_poll() -> None:
+    world = OutboundWorld()
+    async with running(world):
+        await until(lambda: world.queue.transactions["lease"] == 1)
+        world.job()
+        await until(lambda: world.queue.done)
+
+
 async def test_an_idle_worker_only_polls() -> None:
     world = OutboundWorld()
     world.worker._settings = module.WorkerSettings(poll=3600)
