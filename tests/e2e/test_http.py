@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 import subprocess
 import sys
@@ -74,6 +75,17 @@ def test_a_reload_applies_changed_settings(server: RunningServer) -> None:
     server.policy("default.yaml", DEFAULT_POLICY + "server: {http: {metrics_networks: [192.0.2.0/24]}}\n")
     assert AdminClient(server.data / "inbox.sock").call("POST", "/reload") == {"problems": []}
     assert get(server, "/metrics").status_code == 403
+
+
+def test_the_mta_sts_policy_is_the_one_of_the_dns_record(server: RunningServer) -> None:
+    server.start()
+    url = f"http://127.0.0.1:{server.port('http')}/.well-known/mta-sts.txt"
+    answer = httpx2.get(url, headers={"Host": "mta-sts.demo.test"}, timeout=60)
+    assert answer.status_code == 200
+    identity = hashlib.sha256(answer.content).hexdigest()[:20]
+    records = server.cli("domain", "records", "demo.test", "--json").stdout
+    assert f"v=STSv1; id={identity}" in records
+    assert httpx2.get(url, headers={"Host": "mta-sts.other.test"}, timeout=60).status_code == 404
 
 
 def test_a_server_without_http_does_not_load_it() -> None:

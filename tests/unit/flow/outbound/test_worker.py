@@ -31,7 +31,7 @@ async def running(world: OutboundWorld) -> AsyncIterator[None]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 
@@ -68,7 +68,7 @@ async def test_a_busy_worker_does_not_claim_for_each_new_job() -> None:
     world.worker._settings = module.WorkerSettings(poll=3600)
     for number in range(1000):
         world.job(f"j{number}", domain=f"d{number % 50}.test")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         task = asyncio.create_task(world.worker.run())
         while len(world.worker) <= module.FEW_HELD:
             await asyncio.sleep(0)
@@ -239,7 +239,7 @@ async def test_a_worker_that_stops_while_outcomes_wait_claims_nothing() -> None:
         await asyncio.sleep(0)
     claims = world.queue.transactions["lease"]
     await world.worker.stop(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await task
     assert (world.queue.transactions["lease"], len(world.worker)) == (claims, 0)
 
