@@ -40,6 +40,7 @@ from inbox.cli import (
     storage,
     suppression,
     tenants,
+    webhooks,
 )
 from inbox.cli.bulk import BadFile
 from inbox.cli.context import WrongUsage
@@ -108,6 +109,7 @@ for group in (
     decisions.app,
     quarantine.app,
     suppression.app,
+    webhooks.app,
     queue.app,
     storage.app,
     clamav.app,

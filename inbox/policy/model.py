@@ -114,6 +114,19 @@ class HttpSettings(Shape):
         return values
 
 
+class WebhookSettings(Shape):
+    """Destinations of webhooks, and retention of their messages."""
+
+    networks: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that webhooks may reach although their addresses are not public."""
+    ports: tuple[int, ...] = (443, 8443)
+    """Ports of URLs with https."""
+    http: tuple[str, ...] = ()
+    """Names of tenants whose webhooks may use http, at any port. Use it only in a network for tests."""
+    keep_days: int = Field(14, ge=7, le=365)
+    """Days after which a message is removed from the log of a webhook, in any state."""
+
+
 class ServerPolicy(Shape):
     """Settings of the server as a whole; ``server:`` in default.yaml."""
 
@@ -131,6 +144,7 @@ class ServerPolicy(Shape):
     breaker: BreakerSettings = BreakerSettings()
     submission: SubmissionSettings = SubmissionSettings()
     http: HttpSettings = HttpSettings()
+    webhooks: WebhookSettings = WebhookSettings()
 
     @field_validator("postmaster")
     @classmethod

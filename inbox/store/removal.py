@@ -13,7 +13,17 @@ from typing import Protocol
 
 from inbox.base.errors import NotFound
 from inbox.mail.tenancy import Account, Alias
-from inbox.store.ports import Accounts, ApiKeys, IdempotencyKeys, Mailboxes, PluginState, Queue, Suppressions, Tenants
+from inbox.store.ports import (
+    Accounts,
+    ApiKeys,
+    IdempotencyKeys,
+    Mailboxes,
+    PluginState,
+    Queue,
+    Suppressions,
+    Tenants,
+    Webhooks,
+)
 from inbox.store.ports.hosting import Holdings, Hosting, Scope
 
 #: Called after each step with the counts of what it removed.
@@ -46,6 +56,9 @@ class Stores(Protocol):
 
     @property
     def api_keys(self) -> ApiKeys: ...
+
+    @property
+    def webhooks(self) -> Webhooks: ...
 
     @property
     def suppressions(self) -> Suppressions: ...
@@ -81,6 +94,7 @@ class Removal:
         self._mailboxes = stores.mailboxes
         self._queue = stores.queue
         self._api_keys = stores.api_keys
+        self._webhooks = stores.webhooks
         self._suppressions = stores.suppressions
         self._idempotency_keys = stores.idempotency_keys
         self._plugin_state = stores.plugin_state
@@ -128,6 +142,8 @@ class Removal:
         while await self._queue.forget_deliveries(tenant):
             pass
         while await self._suppressions.forget(tenant):
+            pass
+        while await self._webhooks.forget(tenant):
             pass
         while await self._idempotency_keys.forget(tenant):
             pass

@@ -36,6 +36,7 @@ from inbox.app.wiring.installation import Installation, opened
 from inbox.app.wiring.program import Parts, wire
 from inbox.base.errors import InboxError, PolicyError
 from inbox.base.metrics import Family
+from inbox.flow.webhooks.worker import REFRESH_SECONDS
 from inbox.hosting.keys.rotation import LOOK_SECONDS
 from inbox.server.fairness import Turns
 from inbox.server.listener import Endpoint, Listener
@@ -110,6 +111,7 @@ class Server:
         """Serves until ``stop`` is set; ``ready`` is called when every listener answers."""
         async with AsyncExitStack() as stack:
             stack.callback(self._flush_logs, everything=True)
+            await self._installation.webhook_events.refresh()
             await self._start_listeners(stack)
             if self._outbound is not None:
                 self._outbound.start()
@@ -239,6 +241,8 @@ class Server:
             (COUNTS_SECONDS, self._write_counts),
             (PAIR_SECONDS, self._storage.look),
         ]
+        if self._outbound is None:  # Otherwise its worker reads them.
+            work.append((REFRESH_SECONDS, self._installation.webhook_events.refresh))
         work += [(DISMISS_SECONDS, listener.dismiss) for listener in self._listeners]
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))

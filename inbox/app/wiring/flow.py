@@ -83,7 +83,7 @@ class Flow:
 def make_suppression_lists(installation: Installation) -> SuppressionLists:
     """The suppression lists of all tenants, with the limit of the settings."""
     most = installation.config.outbound.suppression_max_entries
-    return SuppressionLists(installation.database.suppressions, installation.clock, most)
+    return SuppressionLists(installation.database.suppressions, installation.clock, most, installation.webhook_events)
 
 
 def make_services(
@@ -112,7 +112,9 @@ def _late_reports(
     clock, database = installation.clock, installation.database
     hooks = FailureHooks(judge, make_suppression_lists(installation), log)
     senders = JobSenders(directory, judge)
-    return LateReports(return_paths, senders, hooks, database.queue, installation.executors, clock, log)
+    return LateReports(
+        return_paths, senders, hooks, database.queue, installation.executors, clock, log, installation.webhook_events
+    )
 
 
 def make_flow(

@@ -32,6 +32,7 @@ from inbox.flow.sending.callers import Callers
 from inbox.flow.sending.sending import Sending
 from inbox.flow.submission.submission import Submission
 from inbox.flow.tracing import Tracer
+from inbox.flow.webhooks.accepted import ReportedIngest
 from inbox.hosting.keys.rotation import Rotation
 from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
@@ -97,7 +98,7 @@ def _effects(installation: Installation, feedback: FeedbackLedger, log: Log, tel
     clock, database = installation.clock, installation.database
     return Effects(
         mailboxes=StoredMailboxFinder(database.accounts, database.mailboxes, clock),
-        ingest=installation.ingest,
+        ingest=ReportedIngest(installation.ingest, installation.webhook_events),
         decisions=database.decisions,
         rates=RatesService(database.rates, clock),
         feedback=feedback,

@@ -15,13 +15,13 @@ from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import Conflict, StorageFull, StoreError, StoreUnavailable
-from inbox.flow.outbound.delivery import CIRCUIT, JobDelivery, reason_of
+from inbox.flow.outbound.delivery import CIRCUIT, reason_of
 from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.meters import OutboundMeters
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
-from inbox.flow.outbound.transmission import Held
+from inbox.flow.outbound.transmission import Held, JobRunner
 from inbox.flow.tracing import Tracer
 from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
@@ -73,7 +73,7 @@ class QueueWorker:
     def __init__(
         self,
         queue: Leases,
-        delivery: JobDelivery,
+        delivery: JobRunner,
         finishing: Gatherer[Finished],
         backlog: Backlog,
         places: Places,

@@ -28,6 +28,7 @@ from inbox.store.ports.reports import DmarcReports, Grant, ObservationCount, Out
 from inbox.store.ports.shared import SharedInbox, SharedInboxes
 from inbox.store.ports.suppression import Suppression, Suppressions
 from inbox.store.ports.tenants import Tenants
+from inbox.store.ports.webhooks import Webhook, WebhookMessage, Webhooks
 
 __all__ = [
     "Accepted",
@@ -69,4 +70,7 @@ __all__ = [
     "Suppression",
     "Suppressions",
     "Tenants",
+    "Webhook",
+    "WebhookMessage",
+    "Webhooks",
 ]

@@ -24,6 +24,7 @@ from inbox.store.ports.reports import DmarcReports
 from inbox.store.ports.shared import SharedInboxes
 from inbox.store.ports.suppression import Suppressions
 from inbox.store.ports.tenants import Tenants
+from inbox.store.ports.webhooks import Webhooks
 
 
 class Database(Protocol):
@@ -76,6 +77,9 @@ class Database(Protocol):
 
     @property
     def suppressions(self) -> Suppressions: ...
+
+    @property
+    def webhooks(self) -> Webhooks: ...
 
     @property
     def idempotency_keys(self) -> IdempotencyKeys: ...

@@ -37,6 +37,7 @@ from inbox.store.sqlite.rates import SqliteRates
 from inbox.store.sqlite.shared import SqliteSharedInboxes
 from inbox.store.sqlite.suppression import SqliteSuppressions
 from inbox.store.sqlite.tenants import SqliteTenants
+from inbox.store.sqlite.webhooks import SqliteWebhooks
 from inbox.store.worker.client import WorkerClient
 from inbox.store.worker.starting import Handover
 
@@ -82,6 +83,7 @@ class SqliteDatabase:
         self.dmarc_reports = SqliteDmarcReports(self._main)
         self.queue = SqliteQueue(self._main, clock, room, self.changes, self._worker)
         self.suppressions = SqliteSuppressions(self._main)
+        self.webhooks = SqliteWebhooks(self._main)
         self.idempotency_keys = SqliteIdempotencyKeys(self._main)
         self.plugin_state = SqlitePluginState(self._main, room)
         self.installation = SqliteInstallation(self._main)

@@ -29,6 +29,8 @@ _OF_TENANT: Final = {
     "outbound_queue WHERE org_id": "mail in the queue",
     "outbound_delivery WHERE org_id": "records of deliveries",
     "api_key WHERE org_id": "API keys",
+    "webhook WHERE org_id": "webhooks",
+    "webhook_message WHERE org_id": "messages of webhooks",
     "suppression WHERE org_id": "entries of the suppression list",
     "idempotency_key WHERE org_id": "idempotency keys",
     "plugin_state WHERE tenant": "entries of plugins",

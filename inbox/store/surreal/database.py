@@ -33,6 +33,7 @@ from inbox.store.surreal.queue import SurrealQueue
 from inbox.store.surreal.shared import SurrealSharedInboxes
 from inbox.store.surreal.suppression import SurrealSuppressions
 from inbox.store.surreal.tenants import SurrealTenants
+from inbox.store.surreal.webhooks import SurrealWebhooks
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -63,6 +64,7 @@ class SurrealDatabase:
         self.dmarc_reports = SurrealDmarcReports(gateway)
         self.queue = SurrealQueue(gateway, self.changes, shards)
         self.suppressions = SurrealSuppressions(gateway)
+        self.webhooks = SurrealWebhooks(gateway)
         self.idempotency_keys = SurrealIdempotencyKeys(gateway)
         self.plugin_state = SurrealPluginState(gateway)
         self.installation = SurrealInstallation(gateway)
