@@ -99,6 +99,20 @@ def test_a_message_of_curl_leaves_and_is_explained(server: RunningServer, tmp_pa
     assert key.rpartition("_")[2] not in server.log.read_text(), "the log has no secrets"
 
 
+def test_the_id_of_a_request_is_explained(server: RunningServer) -> None:
+    server.environment.update(NOT_SENT)
+    server.start()
+    headers = {"Authorization": f"Bearer {new_key(server)}"}
+    sent = httpx2.post(url(server, "/v1/send"), json=MESSAGE, headers=headers, timeout=30)
+    assert sent.json()["id"] == sent.headers["x-request-id"]
+    assert "bob@elsewhere.test" in explained(server, sent.headers["x-request-id"])
+    two = 'mutation { one: sendEmail(from: "shop@demo.test", to: ["a@elsewhere.test"], subject: "1", textBody: "1") '
+    two += 'two: sendEmail(from: "shop@demo.test", to: ["b@elsewhere.test"], subject: "2", textBody: "2") }'
+    both = httpx2.post(url(server, "/graphql"), json={"query": two}, headers=headers, timeout=30)
+    assert both.json() == {"data": {"one": True, "two": True}}, "each message has an id of its own"
+    assert "a@elsewhere.test" in explained(server, both.headers["x-request-id"])
+
+
 def test_the_ordered_mutation_of_curl_leaves(server: RunningServer, tmp_path: Path) -> None:
     with smtp_sink(kept=tmp_path / "sink") as sink:
         towards(server, sink)

@@ -20,6 +20,7 @@ from inbox.flow.outbound.capacity import Limits
 from inbox.flow.outbound.conclusion import Conclusion, Ended
 from inbox.flow.outbound.conversion import encoded
 from inbox.flow.outbound.gatherer import Backlog, Gatherer
+from inbox.flow.outbound.leaps import ExpiryTime
 from inbox.flow.outbound.lines import Lines
 from inbox.flow.outbound.outgoing import added_fields, outgoing
 from inbox.flow.outbound.ports import Attempted, Attempts, Contents, Exchangers, HostReply, Hosts, Outgoing, Way
@@ -87,7 +88,7 @@ class Pace:
 
 
 class JobDelivery:
-    """Delivers jobs. Between them, it remembers only capacity, circuits and whether the DNS works."""
+    """Delivers jobs. Between them, it remembers only capacity, circuits, and whether DNS and clock are right."""
 
     def __init__(
         self,
@@ -117,6 +118,7 @@ class JobDelivery:
         self._log = log
         self._server_name = server_name
         self._dns_fault = ""
+        self._expiry = ExpiryTime(clock, log)
 
     async def run(self, held: Held) -> Finished | None:
         """Delivers a job as far as it can be now. Returns what is to be recorded; None if the lease was lost.
@@ -125,7 +127,6 @@ class JobDelivery:
             StoreError: nothing is to be recorded; the job is due again when its lease ends.
         """
         queued = held.queued
-        now = self._clock.now()
         tried = pending(queued.states)
         if not tried:
             return await self._reported(queued)
@@ -138,7 +139,7 @@ class JobDelivery:
         outbound = OutboundPolicy() if sender is None else sender.policy.outbound.towards(queued.job.domain)
         held.backoff = self._backoff.under(outbound.retry)
         ends = Ends(queued.attempts, outbound.retry.max_attempts or self._max_attempts, queued.job.expires_at)
-        if now >= queued.job.expires_at:
+        if self._expiry.now() >= queued.job.expires_at:
             ended = Ended(queued.states, tuple(tried), None)
             return await self._concluded(held, None, ended, ends, sender=sender, counts=False)
         if sender is None:
@@ -348,10 +349,10 @@ class JobDelivery:
         sender: Sender | None = None,
         counts: bool = True,
     ) -> Finished:
-        queued, now = held.queued, self._clock.now()
-        why = ends.over(now) if counts or now >= ends.expires_at else ""
+        queued, expiry = held.queued, self._expiry.now()
+        why = ends.over(expiry) if counts or expiry >= ends.expires_at else ""
         if why:
-            ended = replace(ended, states=given_up(ended.states, why, now))
+            ended = replace(ended, states=given_up(ended.states, why, self._clock.now()))
         attempted = ended.attempted
         unknown = attempted is not None and is_unknown(attempted)
         delay = held.backoff.full_delay(queued.attempts) if unknown else held.backoff.delay(queued.attempts)

@@ -20,9 +20,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inbox.base.clock import Clock
+from inbox.base.kept import Kept
 from inbox.flow.judge import Judge
 from inbox.flow.submission.relaying import policy_of
-from inbox.identity.directory import AddressDirectory
+from inbox.identity.directory import KEPT_ENTRIES, KEPT_SECONDS, AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.tenancy import Account
 from inbox.plugin.api.context import Identity
@@ -55,6 +56,9 @@ class Permissions:
         self._shared = shared
         self._clock = clock
         self._judge = judge
+        #: Addresses as which programs may send. The directory does not cache addresses that do not exist, and a
+        #: program's sender often does not: each message would read the database twice.
+        self._of_programs: Kept[bool] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
 
     async def may_send_as(self, identity: Identity, address: Address) -> SendAs | None:
         """The permission, or None. Raises StoreUnavailable (the answer is unknown now), PolicyError."""
@@ -63,8 +67,11 @@ class Permissions:
             return await self._excepted(identity, address)
         if domain.tenant.id != identity.tenant:
             return None
+        if not identity.account and self._of_programs.get((identity.tenant, address.key)):
+            return SendAs(address.key, "")
         reached, _ = await self._directory.named(domain, address.key)
         if not identity.account and not any(account.is_shared for account in reached.accounts):
+            self._of_programs.put((identity.tenant, address.key), True)
             return SendAs(address.key, "")
         if any(account.id == identity.account for account in reached.accounts):
             return SendAs(address.key, identity.account)

@@ -33,6 +33,15 @@ class _Parameters:
     operation: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Media:
+    """The media type of a response. ``always_200``: the client names ``application/json`` only, for which the draft
+    demands 200 for every well-formed response."""
+
+    type: str
+    always_200: bool = False
+
+
 @cache
 def _documents() -> Documents:
     return Documents(build_schema(SCHEMA.as_str()))
@@ -52,21 +61,21 @@ class GraphQL:
 
     async def answer(self, request: Request) -> Response:
         """Executes one operation. Authentication and the form of the request come first."""
-        media_type = _negotiated(request)
+        media = _negotiated(request)
         caller = await caller_of(self._services, request)
         parameters = await _parameters(request)
         try:
             document = self._documents.prepared(parameters.query)
         except DocumentRefused as refused:
             errors = [_formatted(error) for error in refused.errors]
-            return _response({"errors": errors}, media_type, 400 if refused.is_syntax else 422)
+            return _response({"errors": errors}, media, 400 if refused.is_syntax else 422)
         operation = operation_of(document, parameters.operation)
         if operation is None:
             text = "operationName must name exactly one operation of the document"
-            return _response({"errors": [{"message": text}]}, media_type, 400)
+            return _response({"errors": [{"message": text}]}, media, 400)
         if request.method == "GET" and operation is not OperationType.QUERY:
             text = "GET executes queries only, use POST"
-            return _response({"errors": [{"message": text}]}, media_type, 405, always=True, Allow="POST")
+            return _response({"errors": [{"message": text}]}, media, 405, Allow="POST")
         result = await SCHEMA.execute(
             None,
             variable_values=parameters.variables,
@@ -78,9 +87,9 @@ class GraphQL:
             found["errors"] = [self._shown(error, request) for error in result.errors]
             if result.data is None and all(error.path is None for error in result.errors):
                 # The values of variables are wrong: nothing was executed.
-                return _response(found, media_type, 400)
+                return _response(found, media, 400)
         found["data"] = result.data
-        return _response(found, media_type, 200)
+        return _response(found, media, 200)
 
     def _shown(self, error: GraphQLError, request: Request) -> dict[str, Any]:
         """The error for the client: texts of unexpected errors stay in the log."""
@@ -101,23 +110,25 @@ def _formatted(error: GraphQLError) -> dict[str, Any]:
     return dict(error.formatted)
 
 
-def _negotiated(request: Request) -> str:
+def _negotiated(request: Request) -> _Media:
     """The media type of the response. Raises RequestRefused."""
     accept = request.headers.get("accept", "*/*").lower()
     given = {each.partition(";")[0].strip() for each in accept.split(",")}
-    if given & {_RESPONSE, "*/*", "application/*", ""}:
-        return _RESPONSE
+    if _RESPONSE in given:
+        return _Media(_RESPONSE)
     if _JSON in given:
-        return _JSON
+        return _Media(_JSON, always_200=True)
+    if given & {"*/*", "application/*", ""}:
+        return _Media(_JSON)
     raise RequestRefused(Kind.NOT_ACCEPTABLE, "not_acceptable", f"The response is {_RESPONSE} or {_JSON}")
 
 
-def _response(value: dict[str, Any], media_type: str, status: int, *, always: bool = False, **fields: str) -> Response:
-    """A response of GraphQL. To clients that know ``application/json`` only, every well-formed response is 200."""
-    if media_type == _JSON and status in (400, 422) and not always:
+def _response(value: dict[str, Any], media: _Media, status: int, **fields: str) -> Response:
+    """A response of GraphQL."""
+    if media.always_200 and status in (400, 422):
         status = 200
     headers = {"Cache-Control": "no-store", **fields}
-    return Response(msgspec.json.encode(value), status, headers, media_type=f"{media_type}; charset=utf-8")
+    return Response(msgspec.json.encode(value), status, headers, media_type=f"{media.type}; charset=utf-8")
 
 
 async def _parameters(request: Request) -> _Parameters:

@@ -80,12 +80,19 @@ def request_id(request: Request) -> str:
 def session_of(services: ApiServices, request: Request, *, own_id: bool = False) -> Session:
     """A session for one message; hooks and the decision record see the client's address in it.
 
+    The first message of a request gets the request's id, so that ``inbox explain`` knows that one.
+
     Args:
-        own_id: it does not get the id of the request, which has several messages.
+        own_id: it gets an id of its own in any case, because the request has several messages.
     """
+    is_later, request.state.has_message = getattr(request.state, "has_message", False), True
+    return _session(services, request, services.ids.new() if own_id or is_later else request_id(request))
+
+
+def _session(services: ApiServices, request: Request, name: str) -> Session:
     host = request.client.host if request.client is not None else "127.0.0.1"
     return Session(
-        services.ids.new() if own_id else request_id(request) or services.ids.new(),
+        name or services.ids.new(),
         Door.API,
         unmapped(ip_address(host.partition("%")[0])),
         peer_port=request.client.port if request.client is not None else 0,
@@ -101,7 +108,7 @@ async def caller_of(services: ApiServices, request: Request) -> Caller:
         StoreUnavailable: they cannot be checked now.
     """
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    session = session_of(services, request)
+    session = _session(services, request, request_id(request))
     if len(given) <= _CREDENTIALS and scheme.lower() == _BEARER:
         caller = await services.callers.by_key(session, given.strip(" "))
     elif len(given) <= _CREDENTIALS and scheme.lower() == _BASIC:

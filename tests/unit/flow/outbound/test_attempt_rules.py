@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from inbox.flow.outbound import attempt as attempt_module
 from inbox.flow.outbound import transmission
 from inbox.flow.outbound.ports import Attempted, Outgoing
 from inbox.policy.outbound import Smarthost
 from tests.support.host_dns import HostDns
-from tests.support.imap_world import server_tls
+from tests.support.imap_world import expired_tls, server_tls
 from tests.support.outbound_world import attempt_once, attempts, go_ahead, outgoing, way
 from tests.support.remote_smtp import Answer, RemoteSmtp, dropping, remote
 
@@ -215,3 +216,16 @@ async def test_lmtp_with_chunks_has_a_reply_for_each_recipient() -> None:
         path = way(hosts=None, smarthost=Smarthost(host="127.0.0.1", port=server.port, protocol="lmtp"))
         got = await attempt_once(25, outgoing("ann@x.test", "bob@x.test", content=b".\r\n"), path)
     assert brief(got) == [(250, "2.0.0", "dot"), (452, "4.2.2", "dot")]
+
+
+async def test_a_smarthost_whose_certificate_has_expired_gets_neither_password_nor_mail_until_it_is_renewed() -> None:
+    async with remote(RemoteSmtp({"AUTH": "235 2.7.0 Ok"}, ("AUTH PLAIN",), expired_tls())) as server:
+        relay = Smarthost(host="127.0.0.1", port=server.port, username="u", password=SecretStr("p"))
+        got = await attempt_once(25, path=way(hosts=None, smarthost=relay))
+        assert brief(got) == [(451, "4.7.5", "starttls")]
+        assert "certificate has expired" in got.results[0].text
+        assert not any(command.startswith(("AUTH", "MAIL")) for command in server.commands)
+
+        server.tls = server_tls()
+        got = await attempt_once(25, path=way(hosts=None, smarthost=relay))
+        assert brief(got) == [(250, "2.0.0", "dot")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -83,24 +85,34 @@ def test_a_message_keeps_its_own_key() -> None:
     assert made.key.endswith("/1")
 
 
-async def test_few_messages_of_a_batch_are_judged_at_the_same_time(
+async def test_a_bounded_part_of_a_batch_is_under_way_and_the_loop_serves_others_meanwhile(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running, most = 0, 0
-    send = here.parts.sending.send
+    begun = running = most = 0
+    steps: list[int] = []
+    go_on = asyncio.Event()
 
-    async def counted(*arguments: Any) -> Sent:
-        nonlocal running, most
-        running += 1
+    async def waiting(*_: Any) -> Sent:
+        nonlocal begun, running, most
+        begun, running = begun + 1, running + 1
         most = max(most, running)
-        try:
-            return await send(*arguments)
-        finally:
-            running -= 1
+        await go_on.wait()
+        running -= 1
+        return Sent("m", ())
 
-    monkeypatch.setattr(type(here.parts.sending), "send", lambda _, *arguments: counted(*arguments))
-    assert len(await sent(here, [MESSAGE] * 60)) == 60
+    async def others() -> None:
+        while begun < batch._AT_ONCE:
+            steps.append(begun)
+            await asyncio.sleep(0)
+        go_on.set()
+
+    monkeypatch.setattr(type(here.parts.sending), "send", waiting)
+    beside = asyncio.create_task(others())
+    assert len(await sent(here, [MESSAGE] * (batch._AT_ONCE + 20))) == batch._AT_ONCE + 20
+    await beside
     assert most == batch._AT_ONCE
+    between = [later - earlier for earlier, later in itertools.pairwise(steps)]
+    assert max(between) <= 2, "a message or two between two turns of others"
 
 
 async def test_a_caller_without_the_operation_sends_nothing(here: World) -> None:

@@ -246,3 +246,20 @@ async def test_a_database_that_is_away_is_no_mistake_of_the_client(
         await here.parts.sending.send(caller, request, new_session(here))
     assert (error.value.kind, error.value.retry_after) == (Kind.UNAVAILABLE, 10)
     assert await here.jobs() == []
+
+
+async def test_a_sender_that_does_not_exist_is_looked_up_once(
+    here: World, key: PresentedKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs often send as an address that has no mailbox."""
+    looked: list[str] = []
+    accounts = here.installation.database.accounts
+    reach = accounts.reach
+
+    async def counted(tenant: str, address: str) -> Any:
+        looked.append(address)
+        return await reach(tenant, address)
+
+    monkeypatch.setattr(accounts, "reach", counted)
+    await send(here, key)
+    assert looked == ["shop@acme.test"]

@@ -168,7 +168,11 @@ async def test_get_is_for_queries(here: World, http: httpx2.AsyncClient) -> None
     ("accept", "status"), [("*/*", 200), ("application/*;q=0.5", 200), ("text/html", 406), ("", 200)]
 )
 async def test_the_media_type_is_negotiated(http: httpx2.AsyncClient, accept: str, status: int) -> None:
-    assert (await post(http, "{ caller { name } }", accept)).status_code == status
+    answer = await post(http, "{ caller { name } }", accept)
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.headers["content-type"] == "application/json; charset=utf-8"
+        assert (await post(http, "{ nope }", accept)).status_code == 422, "only who names the type gets 200"
 
 
 async def test_tools_can_read_the_schema(http: httpx2.AsyncClient) -> None:
