@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import httpx2
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.e2e.test_api import NAMES, NOT_SENT, url
@@ -66,6 +65,8 @@ def test_rest_is_as_described(server: RunningServer, key: str, operations: str, 
 @pytest.mark.parametrize("name", ["sendEmail", "send", "sendBatch", "message", "caller"])
 def test_graphql_fails_with_codes_only(server: RunningServer, key: str, name: str) -> None:
     """An error names its code; there is no 5xx."""
+    import schemathesis  # takes seconds, which runs of other tests need not spend
+
     headers = {"Authorization": f"Bearer {key}"}
     schema = schemathesis.graphql.from_url(url(server, "/graphql"), headers=headers)
     # Their classes are not part of its public types.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import groupby
 from typing import Final, TypeVar
 
@@ -20,6 +20,12 @@ OWN_SECONDS: Final = 60.0
 MOST_KNOWN: Final = 10_000
 #: Addresses of one host that are used, for each family.
 HOST_ADDRESSES: Final = 8
+#: Prefixes of IPv6 addresses that stand for an IPv4 address, and the bits below it: NAT64 and 6to4.
+_EMBEDDED: Final = ((ip_network("64:ff9b::/96"), 0), (ip_network("2002::/16"), 80))
+#: The IPv6 addresses that are assigned to public hosts, and networks in it that have none, although the standard
+#: library calls them global: Teredo, whose addresses stand for hosts behind a NAT, and documentation.
+_GLOBAL: Final = ip_network("2000::/3")
+_NEVER: Final = (ip_network("2001::/32"), ip_network("3fff::/20"))
 
 IpAddress = IPv4Address | IPv6Address
 Found = TypeVar("Found")
@@ -209,7 +215,12 @@ def is_public(address: IpAddress) -> bool:
 
     An MX record with such an address would let a stranger reach services of this network.
     """
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    if mapped is not None:
-        return is_public(mapped)
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        for network, shift in _EMBEDDED:
+            if address in network:
+                return is_public(IPv4Address(int(address) >> shift & 0xFFFF_FFFF))
+        if address not in _GLOBAL or any(address in network for network in _NEVER):
+            return False
     return address.is_global and not address.is_multicast

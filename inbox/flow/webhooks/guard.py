@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -22,12 +22,6 @@ from inbox.policy.model import WebhookSettings
 
 IpAddress = IPv4Address | IPv6Address
 MOST_URL: Final = 2000
-#: Prefixes of IPv6 addresses that stand for an IPv4 address, and the bits below it: NAT64 and 6to4.
-_EMBEDDED: Final = ((ip_network("64:ff9b::/96"), 0), (ip_network("2002::/16"), 80))
-#: The IPv6 addresses that are assigned to public hosts, and networks in it that have none, although the standard
-#: library calls them global: Teredo, whose addresses stand for hosts behind a NAT, and documentation.
-_GLOBAL: Final = ip_network("2000::/3")
-_NEVER: Final = (ip_network("2001::/32"), ip_network("3fff::/20"))
 
 
 class UrlRefused(InboxError):
@@ -108,12 +102,6 @@ def is_allowed(address: IpAddress, settings: WebhookSettings) -> bool:
     plain = _unmapped(address)
     if any(plain.version == network.version and plain in network for network in settings.networks):
         return True
-    if isinstance(plain, IPv6Address):
-        for network, shift in _EMBEDDED:
-            if plain in network:
-                return is_public(IPv4Address(int(plain) >> shift & 0xFFFF_FFFF))
-        if plain not in _GLOBAL or any(plain in network for network in _NEVER):
-            return False
     return is_public(plain)
 
 

@@ -124,8 +124,12 @@ async def test_addresses_alternate_between_the_families(dns: HostDns) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "10.1.2.3", "169.254.1.1", "224.0.0.1", "0.0.0.0", "::1", "fe80::1", "::ffff:10.0.0.1"]
-)
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "169.254.1.1", "224.0.0.1", "0.0.0.0", "::1", "fe80::1", "::ffff:10.0.0.1", "fec0::1",
+        "3fff::1", "2001:0:1::1", "64:ff9b::a00:1", "2002:a00:1::1", "4000::1",
+    ],
+)  # fmt: skip
 def test_addresses_of_private_networks_are_not_public(address: str) -> None:
     assert not is_public(ip_address(address))
 
@@ -133,6 +137,7 @@ def test_addresses_of_private_networks_are_not_public(address: str) -> None:
 def test_other_addresses_are_public() -> None:
     assert is_public(ip_address("9.9.9.9"))
     assert is_public(ip_address("2620:fe::fe"))
+    assert is_public(ip_address("64:ff9b::909:909")), "9.9.9.9 as a resolver with DNS64 gives it"
 
 
 async def test_a_broken_server_that_denies_every_name_refuses_nothing_permanently(dns: HostDns) -> None:
