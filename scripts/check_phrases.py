@@ -31,8 +31,8 @@ SEARCHED = (
 )  # fmt: skip
 #: Not searched: generated pages (they repeat docstrings), installed packages, samples of mail and of phrases.
 GENERATED = (
-    "docs/reference/", "docs/share/", "tests/data/", "tests/support/nodemailer/", "tests/support/surreal/",
-    "tests/unit/scripts/", "tests/unit/mail/dsn/",
+    "docs/reference/", "docs/share/", "tests/data/", "tests/support/nodemailer/", "tests/support/graphql-http/",
+    "tests/support/surreal/", "tests/unit/scripts/", "tests/unit/mail/dsn/",
 )  # fmt: skip
 #: Folders whose subfolders are counted one by one.
 SPLIT = ("inbox",)

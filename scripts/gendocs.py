@@ -77,6 +77,7 @@ TITLES = {
     4422: "Simple Authentication and Security Layer (SASL)",
     4468: "Message Submission BURL Extension",
     4616: "The PLAIN SASL Mechanism",
+    4648: "The Base16, Base32, and Base64 Data Encodings",
     4731: "IMAP4 Extension to SEARCH Command for Controlling What Kind of Information Is Returned",
     4865: "SMTP Submission Service Extension for Future Message Release",
     4954: "SMTP Service Extension for Authentication",
@@ -113,6 +114,7 @@ TITLES = {
     6533: "Internationalized Delivery Status and Disposition Notifications",
     6698: "The DNS-Based Authentication of Named Entities (DANE) Transport Layer Security (TLS) Protocol: TLSA",
     6710: "Simple Mail Transfer Protocol Extension for Message Transfer Priorities",
+    6750: "The OAuth 2.0 Authorization Framework: Bearer Token Usage",
     6758: "Tunneling of SMTP Message Transfer Priorities",
     6764: "Locating Services for Calendaring Extensions to WebDAV (CalDAV) and vCard Extensions to WebDAV (CardDAV)",
     6840: "Clarifications and Implementation Notes for DNS Security (DNSSEC)",
@@ -125,6 +127,7 @@ TITLES = {
     7377: "IMAP4 Multimailbox SEARCH Extension",
     7489: "Domain-based Message Authentication, Reporting, and Conformance (DMARC)",
     7505: 'A "Null MX" No Service Resource Record for Domains That Accept No Mail',
+    7617: "The 'Basic' HTTP Authentication Scheme",
     7628: "A Set of SASL Mechanisms for OAuth",
     7672: "SMTP Security via Opportunistic DANE TLS",
     7677: "SCRAM-SHA-256 and SCRAM-SHA-256-PLUS SASL Mechanisms",
@@ -149,7 +152,9 @@ TITLES = {
     8996: "Deprecating TLS 1.0 and TLS 1.1",
     9051: "Internet Message Access Protocol (IMAP) - Version 4rev2",
     9110: "HTTP Semantics",
+    9112: "HTTP/1.1",
     9325: "Recommendations for Secure Use of TLS and DTLS",
+    9457: "Problem Details for HTTP APIs",
     9520: "Negative Caching of DNS Resolution Failures",
     9525: "Service Identity in TLS",
     9989: "Domain-Based Message Authentication, Reporting, and Conformance (DMARC)",
@@ -307,7 +312,7 @@ def main() -> int:
     check = "--check" in sys.argv
     changed = _update(REFERENCE, pages(), check=check) + _update(SHARE, share_files(), check=check)
     changed += [name for path in PAGES if (name := _refresh(path, check=check))]
-    changed += _update_rules(check=check)
+    changed += _update_filled(check=check)
     print("\n".join(changed) or "the generated files are what the code says")
     return 1 if changed and check else 0
 
@@ -340,17 +345,20 @@ def _update(folder: Path, wanted: dict[str, str], *, check: bool) -> list[str]:
     return changed
 
 
-def _update_rules(*, check: bool) -> list[str]:
-    from scripts.rulepages import filled
+def _update_filled(*, check: bool) -> list[str]:
+    """Updates the generated parts of pages that people write."""
+    from scripts import apipages, rulepages
 
-    path = ROOT / "docs" / "rules.md"
-    text = path.read_text(encoding="utf-8")
-    wanted = filled(text)
-    if text == wanted:
-        return []
-    if not check:
-        path.write_text(wanted, encoding="utf-8")
-    return [str(path.relative_to(ROOT))]
+    changed = []
+    for name, filled in (("rules.md", rulepages.filled), ("api.md", apipages.filled)):
+        path = ROOT / "docs" / name
+        text = path.read_text(encoding="utf-8")
+        wanted = filled(text)
+        if text != wanted:
+            changed.append(str(path.relative_to(ROOT)))
+            if not check:
+                path.write_text(wanted, encoding="utf-8")
+    return changed
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ TOGETHER = {
         "inbox/store/sqlite/suppression.py",
         "inbox/store/surreal/suppression.py",
     ],
+    "tests/contract/test_webhooks.py": [
+        "inbox/store/webhook_rows.py",
+    ],
     "tests/contract/test_idempotency.py": [
         "inbox/store/sqlite/idempotency.py",
         "inbox/store/surreal/idempotency.py",

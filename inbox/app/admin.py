@@ -210,19 +210,27 @@ async def ask(path: Path, method: str, target: str, seconds: float) -> dict[str,
     Raises:
         InboxError: no answer within ``seconds``; the text describes the failure.
     """
+    try:
+        answer: dict[str, Any] = msgspec.json.decode(await fetch(path, method, target, seconds))
+    except msgspec.DecodeError as error:
+        raise InboxError(f"does not answer: {error}") from error
+    return answer
+
+
+async def fetch(path: Path, method: str, target: str, seconds: float) -> bytes:
+    """Like :func:`ask`; returns the body of the response."""
     import httpx2
 
     transport = httpx2.AsyncHTTPTransport(uds=os.fspath(path))
     try:
         async with asyncio.timeout(seconds), httpx2.AsyncClient(transport=transport, timeout=None) as http:
-            answer: dict[str, Any] = (await http.request(method, f"http://inbox{target}")).json()
+            return (await http.request(method, f"http://inbox{target}")).content
     except TimeoutError:
         raise InboxError(f"does not answer within {seconds:.0f} s") from None
     except httpx2.ConnectError as error:
         raise InboxError("does not answer: it is still starting, or has ended") from error
-    except (httpx2.HTTPError, ValueError) as error:
+    except httpx2.HTTPError as error:
         raise InboxError(f"does not answer: {error}") from error
-    return answer
 
 
 class AdminClient:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -36,6 +36,8 @@ class ListenerInputs:
     Attributes:
         log: creates the log of a protocol.
         descriptors: the number of files that the process may open.
+        health: returns warnings of this process; raises StoreError if it can accept no message.
+        metrics: returns the metrics of all processes as Prometheus reads them; raises InboxError.
     """
 
     installation: Installation
@@ -44,6 +46,8 @@ class ListenerInputs:
     turns: Turns
     log: Callable[[str], Log]
     descriptors: int
+    health: Callable[[], Awaitable[Sequence[str]]]
+    metrics: Callable[[], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,23 @@ def _imap(inputs: ListenerInputs) -> Listener:
     )
 
 
+def _http(inputs: ListenerInputs) -> Listener:
+    # Its libraries take a quarter of a second to import, which a server without HTTP need not spend.
+    from inbox.app.wiring.http import http_server
+    from inbox.server.http.monitoring import Monitoring
+
+    certificates, monitoring = inputs.certificates, Monitoring(inputs.health, inputs.metrics)
+    return http_server(
+        inputs.installation,
+        inputs.parts,
+        inputs.log("http"),
+        inputs.turns,
+        # No client trusts a self-signed certificate: SMTP and IMAP use it, HTTP stays within the machine.
+        lambda: None if certificates.self_signed else certificates.context(),
+        monitoring,
+    )
+
+
 LISTENERS: Final = (
     Kind("smtp", (Port("smtp", "SMTP_TRANSFER_PORT", lambda c: c.smtp.transfer_port),), partial(_smtp, SMTP)),
     Kind(
@@ -165,6 +186,8 @@ LISTENERS: Final = (
         ),
         _imap,
     ),
+    # TLS from the first octet if the operator has a certificate: see HttpServer.start.
+    Kind("http", (Port("http", "HTTP_PORT", lambda c: c.server.http_port, "none"),), _http),
 )
 _PORTS: Final = {port.name: port for kind in LISTENERS for port in kind.ports}
 

@@ -21,6 +21,7 @@ from inbox.app.serve.sink import open_missing_streams
 from inbox.base.errors import ConfigError, InboxError, PolicyError, ProtocolError
 from inbox.cli import (
     accounts,
+    apikeys,
     clamav,
     completion,
     decisions,
@@ -39,6 +40,7 @@ from inbox.cli import (
     storage,
     suppression,
     tenants,
+    webhooks,
 )
 from inbox.cli.bulk import BadFile
 from inbox.cli.context import WrongUsage
@@ -107,6 +109,7 @@ for group in (
     decisions.app,
     quarantine.app,
     suppression.app,
+    webhooks.app,
     queue.app,
     storage.app,
     clamav.app,
@@ -115,6 +118,7 @@ for group in (
     accounts.app,
     accounts.aliases,
     shared.app,
+    apikeys.app,
     mailboxes.app,
 ):
     app.add_typer(group)

@@ -107,3 +107,21 @@ class Resolver(Protocol):
     async def cname(self, name: str) -> Answer[str]:
         """The target of the alias only, in lower case without the trailing dot."""
         ...
+
+
+class VerifiableResolver(Resolver, Protocol):
+    """A resolver whose negative answers can be verified before something permanent follows from them.
+
+    A broken DNS server may deny every name. Therefore a caller that would, for instance, return mail to its sender
+    calls :meth:`forget`, asks again, and believes the second answer only if :meth:`fault` then finds nothing.
+    """
+
+    def forget(self, name: str) -> None:
+        """Removes the cached hosts and addresses of a name: they may be from a time at which the server was broken."""
+        ...
+
+    async def fault(self) -> str:
+        """The reason why nothing that the DNS server denies counts: it does not know the name servers of the root,
+        which each resolver can find. Empty if it knows them. Asks the server, except for a few seconds
+        after a failure."""
+        ...

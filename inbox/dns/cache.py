@@ -71,6 +71,11 @@ class AnswerCache:
         self._entries[question] = _Entry(outcome, self._now() + ttl, octets)
         self.octets += octets
 
+    def forget(self, question: Question) -> None:
+        """Removes the outcome of a question, if it is cached."""
+        if question in self._entries:
+            self._remove(question)
+
     def _remove(self, question: Question) -> None:
         self.octets -= self._entries.pop(question).octets
 

@@ -265,6 +265,7 @@ _READERS: Final[Mapping[str, Callable[[bytes, int, int], Any]]] = {
     "AAAA": _address(16, IPv6Address),
     "CNAME": _host,
     "MX": _mx,
+    "NS": _host,
     "PTR": _host,
     "TLSA": _tlsa,
     "TXT": _text,

@@ -26,6 +26,8 @@ MOST_TTL: Final = 86_400.0
 MOST_NEGATIVE_TTL: Final = 3_600.0
 #: After a failure: seconds until the next attempt (RFC 9520 §3.2: at least one second, at most five minutes).
 FAILURE_TTL: Final = 5.0
+#: The cache key for the reason why the DNS server is broken.
+_ROOT: Final = ("root", "")
 
 
 class _Flight:
@@ -153,6 +155,28 @@ class CachingResolver:
                 return (await self._upstream.ask(name_octets(""), "NS")).authentic
         except TimeoutError:
             raise DnsTemporary(f"no answer within {self._lifetime:g} seconds") from None
+
+    def forget(self, name: str) -> None:
+        """``VerifiableResolver``. Raises NameUnfit."""
+        for kind in ("MX", "A", "AAAA"):
+            self._cache.forget((kind, _normal(name)))
+
+    async def fault(self) -> str:
+        """``VerifiableResolver``."""
+        known = self._cache.get(_ROOT)
+        if known is not None:
+            return str(known)
+        try:
+            async with asyncio.timeout(self._lifetime):
+                reply = await self._upstream.ask(name_octets(""), "NS")
+            fault = "" if reply.records else "it denies that the DNS root has name servers"
+        except DnsTemporary as error:
+            fault = str(error)[:200]
+        except TimeoutError:
+            fault = f"no answer within {self._lifetime:g} seconds"
+        if fault:
+            self._cache.put(_ROOT, DnsTemporary(fault), FAILURE_TTL)
+        return fault
 
     async def _answer(self, question: Question) -> Answer[Any]:
         outcome = self._cache.get(question)

@@ -61,7 +61,7 @@ from inbox.policy.snapshot import EffectivePolicy
 from inbox.policy.stages import Stage
 from inbox.policy.verdicts import AddRecipient, Discard, DropRecipient, Quarantine, Redirect, Reject, Verdict
 from inbox.store.ports.idempotency import IdempotencyKey
-from inbox.store.ports.ingest import Accepted, Ingest
+from inbox.store.ports.ingest import Accepted, AcceptedMessage, Ingest
 from inbox.store.ports.messages import Placed
 
 
@@ -90,11 +90,13 @@ class Authored(msgspec.Struct, frozen=True):
         sent: the copy that the author keeps; None: the server stores none.
         key: the author's idempotency key.
         hides_client: Received omits the author's computer.
+        tags: stored with the message of the author's tenant.
     """
 
     sent: SentCopy | None = None
     key: IdempotencyKey | None = None
     hides_client: bool = False
+    tags: tuple[str, ...] = ()
 
 
 #: Of a message from outside.
@@ -257,6 +259,8 @@ class Acceptance:
         messages = self._deliveries.messages(
             tx, shares, incoming.internal_date, traced=traced, shared=shared, idempotency_key=key
         )
+        if incoming.authored.tags:
+            messages = _tagged(messages, incoming)
         messages = tuple([self._handover.leased(message) for message in messages])
         records = self._recorder.judged(tx, shares, incoming.positive)
         try:
@@ -294,6 +298,12 @@ async def _each(shares: list[TenantShare], work: Callable[[TenantShare], Awaitab
     if len(shares) == 1:
         return [await work(shares[0])]
     return list(await asyncio.gather(*(work(share) for share in shares)))
+
+
+def _tagged(messages: tuple[AcceptedMessage, ...], incoming: Incoming) -> tuple[AcceptedMessage, ...]:
+    """The messages with the author's tags, which other tenants do not see."""
+    author, tags = _author_tenant(incoming.envelope), incoming.authored.tags
+    return tuple([replace(each, tags=tags) if each.tenant == author else each for each in messages])
 
 
 def _author_tenant(envelope: Envelope) -> str:

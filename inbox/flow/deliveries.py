@@ -177,7 +177,7 @@ class Deliveries:
             smtputf8=smtputf8,
             require_tls="REQUIRETLS" in params,
             priority=int(params.get("MT-PRIORITY", 0)),
-            actor_account=None if identity is None else identity.account,
+            actor_account=None if identity is None else identity.account or None,
             shared_inbox=None if source.shared is None else source.shared.shared_inbox,
             transaction=tx.id,
             door=tx.session.door.value,

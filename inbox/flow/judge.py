@@ -134,6 +134,11 @@ class Judge:
         return self._policies.current.server.nul_characters == "refuse"
 
     @property
+    def hold_seconds(self) -> int:
+        """The longest time for which a submitted message may be held; 0: none is held."""
+        return self._policies.current.server.submission.hold_days * 86_400
+
+    @property
     def defers_second_tenant(self) -> bool:
         """True if the server's policy is ``multi_tenant: defer``."""
         return self._policies.current.server.multi_tenant == "defer"

@@ -61,7 +61,7 @@ _PROTOCOLS: Final[dict[Door, AppProtocol]] = {
     Door.SMTP: "smtp",
     Door.SUBMISSION: "smtp",
     Door.IMAP: "imap",
-    Door.HTTP: "api",
+    Door.API: "api",
 }
 
 

@@ -30,7 +30,7 @@ from inbox.plugin.api.facts import Facts
 from inbox.plugin.api.services import Log
 from inbox.policy.stages import Stage
 
-_RULES: Final[Mapping[Door, DoorRules]] = {Door.LMTP: LMTP, Door.SUBMISSION: SUBMISSION}
+_RULES: Final[Mapping[Door, DoorRules]] = {Door.LMTP: LMTP, Door.SUBMISSION: SUBMISSION, Door.API: SUBMISSION}
 
 
 class Pipeline:
@@ -70,9 +70,9 @@ class Pipeline:
         """Runs the ``mail`` hooks; returns a new envelope if none of them refuses."""
         session.lookups = None
         _count_lookups(session)
-        tx = Transaction(
-            self._ids.new(), session, sender, params, started_at=self._clock.now(), facts=Facts(session.facts)
-        )
+        # A session of the API is for one message, and its id is that of the request.
+        name = session.id if session.door is Door.API else self._ids.new()
+        tx = Transaction(name, session, sender, params, started_at=self._clock.now(), facts=Facts(session.facts))
         judgement = await self._judge.judge(Stage.MAIL, self._judge.for_server(), tx=tx)
         tx.judgements[Stage.MAIL] = judgement
         refusal = refusal_of(judgement.verdict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from inbox.base.clock import Clock
@@ -27,7 +28,7 @@ from inbox.flow.shares import Disposition, TenantShare, seen_by
 from inbox.flow.tracing import Tracer
 from inbox.mail.flags import flag_names
 from inbox.mail.reply import Reply
-from inbox.plugin.api.context import Recipient, Session, Transaction
+from inbox.plugin.api.context import Door, Identity, Recipient, Session, Transaction
 from inbox.plugin.api.services import Log
 from inbox.policy.decision import DestinationRecord
 from inbox.policy.outcome import StageOutcome
@@ -180,7 +181,25 @@ class Recorder:
         by_tenant: dict[str, list[TenantShare]] = {}
         for share in shares:
             by_tenant.setdefault(share.tenant, []).append(share)
-        return [self._of_tenant(tx, own, reply) for own in by_tenant.values()]
+        author = tx.session.identity if tx.session.door is Door.API else None
+        records = [self._of_tenant(tx, own, reply) for own in by_tenant.values()]
+        if author is None:
+            return records
+        everybody = tuple(dict.fromkeys(str(each.recipient.address) for share in shares for each in share.dispositions))
+        if author.tenant not in by_tenant:
+            records.append(self._of_author(tx, author, everybody, reply))
+        # The author asks for the state of each recipient later, also of those whom another tenant hosts.
+        return [replace(each, recipients=everybody) if each.tenant == author.tenant else each for each in records]
+
+    def _of_author(
+        self, tx: Transaction, author: Identity, recipients: tuple[str, ...], reply: Reply
+    ) -> DecisionRecord:
+        """The record for an author whose tenant hosts no recipient: what other tenants decided is not in it."""
+        case = Case(
+            tx.id, tx.session, tx, author.tenant, author.tenant_name, self._clock.now(), _so_far(tx.session, tx),
+            outcome_of(reply), reply, recipients, Stage.DATA,
+        )  # fmt: skip
+        return self._judge.record(case)
 
     def _of_tenant(self, tx: Transaction, shares: Sequence[TenantShare], reply: Reply) -> DecisionRecord:
         first, dispositions = shares[0], [each for share in shares for each in share.dispositions]

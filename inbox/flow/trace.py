@@ -37,6 +37,8 @@ def with_protocol(session: Session, *, smtputf8: bool = False) -> str:
     authenticated = session.identity is not None
     if session.door is Door.LMTP:
         return "LMTP" + ("S" if session.tls else "") + ("A" if authenticated else "")
+    if session.door is Door.API:
+        return "HTTPS" if session.tls else "HTTP"
     if smtputf8:
         return "UTF8SMTP" + ("S" if session.tls else "") + ("A" if authenticated else "")
     return _PROTOCOLS.get((session.esmtp, session.tls is not None, authenticated), "ESMTPSA")

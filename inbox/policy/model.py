@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, field_validator
@@ -111,6 +113,39 @@ class SubmissionSettings(Shape):
     """The longest time until a release that the client asks for (FUTURERELEASE). 0: not offered."""
 
 
+class HttpSettings(Shape):
+    """The HTTP server on HTTP_PORT."""
+
+    proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Networks of the reverse proxies in front: they speak plain HTTP, and name the client and its scheme in
+    X-Forwarded-For and X-Forwarded-Proto."""
+    metrics_networks: tuple[IPvAnyNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    """Networks whose clients may read ``/metrics``, and the reason of a failed ``/readyz``."""
+    origins: tuple[str, ...] = ()
+    """The web pages whose scripts may use the API (CORS), each by its origin, such as ``https://app.example.com``."""
+
+    @field_validator("origins")
+    @classmethod
+    def _each_is_an_origin(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", value) is None:
+                raise ValueError(f"{value!r} is no origin, such as https://app.example.com")
+        return values
+
+
+class WebhookSettings(Shape):
+    """Destinations of webhooks, and retention of their messages."""
+
+    networks: tuple[IPvAnyNetwork, ...] = ()
+    """Networks that webhooks may reach although their addresses are not public."""
+    ports: tuple[int, ...] = (443, 8443)
+    """Ports of URLs with https."""
+    http: tuple[str, ...] = ()
+    """Names of tenants whose webhooks may use http, at any port. Use it only in a network for tests."""
+    keep_days: int = Field(14, ge=7, le=365)
+    """Days after which a message is removed from the log of a webhook, in any state."""
+
+
 class ServerPolicy(Shape):
     """Settings of the server as a whole; ``server:`` in default.yaml."""
 
@@ -127,6 +162,8 @@ class ServerPolicy(Shape):
     reports: ReportSettings = ReportSettings()
     breaker: BreakerSettings = BreakerSettings()
     submission: SubmissionSettings = SubmissionSettings()
+    http: HttpSettings = HttpSettings()
+    webhooks: WebhookSettings = WebhookSettings()
 
     @field_validator("postmaster")
     @classmethod

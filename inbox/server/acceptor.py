@@ -9,20 +9,21 @@ from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from math import inf
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from inbox.base.peers import peer_address, site_of
 from inbox.plugin.api.services import Log
 from inbox.server.fairness import Turns
 from inbox.server.limits import CROWDED_SECONDS, STRANGER, ConnectionLimits
 from inbox.server.listener import BACKLOG, Encryption, Endpoint
-from inbox.server.transport import Channel
 
+P = TypeVar("P", bound=asyncio.Protocol)
+P_contra = TypeVar("P_contra", contravariant=True)
 #: Seconds before the next try after no connection could be accepted (for example, out of descriptors).
 _RETRY_SECONDS: Final = 1.0
 
 
-class Connected(Protocol):
+class Connected(Protocol[P_contra]):
     """Takes a new connection.
 
     Args:
@@ -30,10 +31,10 @@ class Connected(Protocol):
         tls: how TLS is used there; with ``implicit`` the handshake is done.
     """
 
-    def __call__(self, channel: Channel, port: int, tls: Encryption) -> None: ...
+    def __call__(self, connection: P_contra, /, port: int, tls: Encryption) -> None: ...
 
 
-class Acceptor:
+class Acceptor(Generic[P]):
     """The listening sockets of one server.
 
     Args:
@@ -41,23 +42,23 @@ class Acceptor:
         connected: receives each new connection.
         handshakes: counts clients of implicit TLS during their handshake. They are counted separately, so that
             they cannot take the places of connected clients.
+        make: makes the protocol of a new connection. Its first argument is called with the protocol when the
+            connection is established; the second one is true if that begins with a TLS handshake.
         tls, tls_seconds: the certificate, and the seconds for a handshake.
-        write_seconds, write_octets: see :class:`inbox.server.transport.Channel`.
         backlog: connections that wait in the kernel to be accepted.
     """
 
     def __init__(
         self,
         protocol: str,
-        connected: Connected,
+        connected: Connected[P],
         handshakes: ConnectionLimits,
         turns: Turns,
         log: Log,
         *,
+        make: Callable[[Callable[[P], None], bool], P],
         tls: ssl.SSLContext | None,
         tls_seconds: float,
-        write_seconds: float,
-        write_octets: int = 0,
         backlog: int = BACKLOG,
     ) -> None:
         self._protocol = protocol
@@ -68,8 +69,7 @@ class Acceptor:
         self._log = log
         self._tls = tls
         self._tls_seconds = tls_seconds
-        self._write_seconds = write_seconds
-        self._write_octets = write_octets
+        self._make = make
         self._backlog = backlog
         self._endpoints: list[Endpoint] = []
         self._servers: list[asyncio.Server] = []
@@ -100,11 +100,9 @@ class Acceptor:
             self._servers.append(await loop.create_server(make, sock=endpoint.socket, backlog=self._backlog))
         self._endpoints.append(endpoint)
 
-    def factory(self, port: int, tls: Encryption) -> Callable[[], Channel]:
-        """Creates the channels of connections to ``port``, so that none has to ask the kernel for its port."""
-        connected = partial(self._connected, port=port, tls=tls)
-        secure = tls == "implicit"
-        return partial(Channel, connected, self._clock, self._write_seconds, self._write_octets, secure=secure)
+    def factory(self, port: int, tls: Encryption) -> Callable[[], P]:
+        """Makes the protocols of connections to ``port``, so that none has to ask the kernel for its port."""
+        return partial(self._make, partial(self._connected, port=port, tls=tls), tls == "implicit")
 
     async def close(self) -> None:
         """Accepts no more connections, and aborts handshakes that are under way."""
@@ -161,9 +159,9 @@ class Acceptor:
     ) -> None:
         port = endpoint.port
 
-        def connected(channel: Channel) -> None:
+        def connected(connection: P) -> None:
             shaking.deadline = inf  # the session owns the socket now
-            self._connected(channel, port, "implicit")
+            self._connected(connection, port=port, tls="implicit")
 
         try:
             # A handshake is the most expensive operation that an unknown peer can request.
@@ -175,7 +173,7 @@ class Acceptor:
         # client sends first.
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Channel(connected, self._clock, self._write_seconds, self._write_octets, secure=True),
+                lambda: self._make(connected, True),
                 connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._tls_seconds,

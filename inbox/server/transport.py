@@ -368,6 +368,17 @@ class Channel(asyncio.Protocol):
             self._transport.abort()
 
 
+def channels(
+    clock: Clock, write_seconds: float, write_octets: int = 0
+) -> Callable[[Callable[[Channel], None], bool], Channel]:
+    """Returns a function that makes channels, for :class:`inbox.server.acceptor.Acceptor`."""
+
+    def make(connected: Callable[[Channel], None], secure: bool) -> Channel:
+        return Channel(connected, clock, write_seconds, write_octets, secure=secure)
+
+    return make
+
+
 def _wake(waiter: asyncio.Future[None] | None) -> None:
     if waiter is not None and not waiter.done():
         waiter.set_result(None)

@@ -58,6 +58,7 @@ def index_message(message: AcceptedMessage) -> IndexedMessage:
         spf=message.spf,
         dkim=message.dkim,
         dmarc=message.dmarc,
+        tags=message.tags,
         envelope=found.envelope,
         body=found.body,
         bodystructure=found.bodystructure,
@@ -94,5 +95,6 @@ def queued_message(message: AcceptedMessage) -> IndexedMessage:
         spf=message.spf,
         dkim=message.dkim,
         dmarc=message.dmarc,
+        tags=message.tags,
     )
     return IndexedMessage(email, (), False, message.jobs, message.lease)

@@ -13,7 +13,17 @@ from typing import Protocol
 
 from inbox.base.errors import NotFound
 from inbox.mail.tenancy import Account, Alias
-from inbox.store.ports import Accounts, IdempotencyKeys, Mailboxes, PluginState, Queue, Suppressions, Tenants
+from inbox.store.ports import (
+    Accounts,
+    ApiKeys,
+    IdempotencyKeys,
+    Mailboxes,
+    PluginState,
+    Queue,
+    Suppressions,
+    Tenants,
+    Webhooks,
+)
 from inbox.store.ports.hosting import Holdings, Hosting, Scope
 
 #: Called after each step with the counts of what it removed.
@@ -43,6 +53,12 @@ class Stores(Protocol):
 
     @property
     def queue(self) -> Queue: ...
+
+    @property
+    def api_keys(self) -> ApiKeys: ...
+
+    @property
+    def webhooks(self) -> Webhooks: ...
 
     @property
     def suppressions(self) -> Suppressions: ...
@@ -77,6 +93,8 @@ class Removal:
         self._accounts = stores.accounts
         self._mailboxes = stores.mailboxes
         self._queue = stores.queue
+        self._api_keys = stores.api_keys
+        self._webhooks = stores.webhooks
         self._suppressions = stores.suppressions
         self._idempotency_keys = stores.idempotency_keys
         self._plugin_state = stores.plugin_state
@@ -106,6 +124,8 @@ class Removal:
         return self._removed
 
     async def _remove_tenant(self, tenant: str, purge: bool) -> None:
+        while await self._api_keys.forget(tenant):
+            pass
         domains = [domain.fqdn for domain in await self._tenants.domains(tenant)]
         for fqdn in domains:
             # Accounts and aliases cannot be added to a disabled domain.
@@ -122,6 +142,8 @@ class Removal:
         while await self._queue.forget_deliveries(tenant):
             pass
         while await self._suppressions.forget(tenant):
+            pass
+        while await self._webhooks.forget(tenant):
             pass
         while await self._idempotency_keys.forget(tenant):
             pass

@@ -57,7 +57,7 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "tls": Variable("bool", "Whether the connection was encrypted."),
     "identity": Variable("string", "The address of the user who logged in; empty without login."),
     "tenant": Variable("string", "The tenant's name."),
-    "door": Variable("string", "The way in of the message: smtp, submission, lmtp, imap, http or local."),
+    "door": Variable("string", "The way in of the message: smtp, submission, lmtp, imap, api or local."),
     "now": Variable("timestamp", "The time of the evaluation."),
     "facts": Variable("map<string,dyn>", "The facts that plugins gave, by name; null if no plugin gave the fact."),
     "rules": Variable("map<string,bool>", "Whether other rules of this plugin apply, by their names."),

@@ -53,7 +53,8 @@ from inbox.plugin.limits import AUTHENTICATION_RESULTS_SEARCHED
 
 __version__ = "1.0.0"
 
-_DOORS: Final = frozenset({Door.SMTP, Door.LMTP, Door.SUBMISSION, Door.HTTP})
+_SENDING: Final = frozenset({Door.SUBMISSION, Door.API})
+_DOORS: Final = frozenset({Door.SMTP, Door.LMTP, *_SENDING})
 #: With more forged fields than this, all fields of the name are removed: each removal copies the header section.
 _MOST_FORGED: Final = 20
 _ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
@@ -107,7 +108,7 @@ def _found(tx: Transaction) -> Iterator[MethodResult]:
     facts, session = tx.facts, tx.session
     if session.identity is not None:
         # Submitted mail goes to strangers, who must not learn which account is behind an alias or shared inbox.
-        shown = () if session.door is Door.SUBMISSION else (("smtp.auth", session.identity.address),)
+        shown = () if session.door in _SENDING else (("smtp.auth", session.identity.address),)
         yield MethodResult("auth", "pass", shown)
     if (spf := facts.get(SpfFact)) is not None:
         yield from findings.of_spf(spf)

@@ -19,7 +19,7 @@ An example::
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, field_validator
 
@@ -88,6 +88,10 @@ class Settings(PluginSettings):
         return value
 
 
+#: The doors of users and their programs, who see a refusal.
+_AUTHORS: Final = frozenset({Door.SUBMISSION, Door.API})
+
+
 class Suppression(Plugin):
     """Checks the suppression list, and adds addresses that do not exist."""
 
@@ -101,7 +105,7 @@ class Suppression(Plugin):
     @hookimpl
     async def rcpt(self, tx: Transaction, recipient: Recipient) -> Reject | Defer | None:
         """Refuses a suppressed recipient at another server while the user can still see it."""
-        if tx.session.door is not Door.SUBMISSION or recipient.tenant or not self.settings.refuse:
+        if tx.session.door not in _AUTHORS or recipient.tenant or not self.settings.refuse:
             return None
         found = await self._find(tx.tenant, [recipient.address.key])
         if isinstance(found, Defer):

@@ -12,12 +12,13 @@ from inbox.base.errors import NotFound
 from inbox.mail.flags import Flag
 from inbox.mail.tenancy import DomainOverrides
 from inbox.store import ports
-from inbox.store.ports import AppPassword, DkimKeyRecord, Scope, SharedInbox, StoredReport
+from inbox.store.ports import ApiKey, AppPassword, DkimKeyRecord, Scope, SharedInbox, StoredReport
 from inbox.store.ports.decisions import DecisionFilter
 from inbox.store.ports.ingest import Indexed, MessageWriter
 from inbox.store.ports.plugin_state import Changes, Delete, Put
 from inbox.store.ports.queue import AttemptRecord, Job, JobRecipient, QueuedJob, Sending
 from inbox.store.ports.shared import Member, SharedEvent
+from inbox.store.ports.webhooks import Try
 from tests.support.jobs import ended
 from tests.support.store import Home, decision, email, indexed
 
@@ -132,6 +133,11 @@ NOT_FOUND: dict[str, Attempt] = {
     "Credentials.revoke_app_password": lambda a, t: t.db.credentials.revoke_app_password(
         t.tenant, a.account.id, "phone"
     ),
+    "ApiKeys.rotate": lambda a, t: t.db.api_keys.rotate(t.tenant, "acmes-api-key", "stolen", 9e9),
+    "ApiKeys.revoke": lambda a, t: t.db.api_keys.revoke(t.tenant, "acmes-api-key"),
+    "Webhooks.set_enabled": lambda a, t: t.db.webhooks.set_enabled(t.tenant, "acmes-webhook", False),
+    "Webhooks.rotate": lambda a, t: t.db.webhooks.rotate(t.tenant, "acmes-webhook", "stolen", 9e9),
+    "Webhooks.remove": lambda a, t: t.db.webhooks.remove(t.tenant, "acmes-webhook"),
     "SharedInboxes.add": lambda a, t: t.db.shared_inboxes.add(t.tenant, f"thief@{a.domain}", ""),
     "SharedInboxes.set_member": lambda a, t: _set_member(a, t, t),
     "SharedInboxes.set_member of the other": lambda a, t: _set_member(a, t, a),
@@ -200,6 +206,20 @@ NOTHING: dict[str, Attempt] = {
     "Credentials.set_scram": lambda a, t: t.db.credentials.set_scram(
         t.tenant, a.account.id, "stolen", a.account.password_hash
     ),
+    "ApiKeys.get": lambda a, t: t.db.api_keys.get(t.tenant, "acmes-api-key"),
+    "ApiKeys.all": lambda a, t: t.db.api_keys.all(t.tenant),
+    "ApiKeys.used": lambda a, t: t.db.api_keys.used(t.tenant, "acmes-api-key", 9.0, "stolen"),
+    "ApiKeys.forget": lambda a, t: t.db.api_keys.forget(t.tenant),
+    "Webhooks.get": lambda a, t: t.db.webhooks.get(t.tenant, "acmes-webhook"),
+    "Webhooks.all": lambda a, t: t.db.webhooks.all(t.tenant),
+    "Webhooks.claim": lambda a, t: t.db.webhooks.claim([_webhook(t)], 10, 99, 9.0, 99.0),
+    "Webhooks.finish": lambda a, t: t.db.webhooks.finish(_event(t), Try(9.0, 1.0, 200), "delivered", 0.0),
+    "Webhooks.message": lambda a, t: t.db.webhooks.message(t.tenant, "acmes-webhook", "acmes-event"),
+    "Webhooks.messages": lambda a, t: t.db.webhooks.messages(t.tenant, "acmes-webhook", 10),
+    "Webhooks.waiting": lambda a, t: t.db.webhooks.waiting(t.tenant, "acmes-webhook", 10),
+    "Webhooks.replay": lambda a, t: t.db.webhooks.replay(t.tenant, "acmes-webhook", ["acmes-event"], 9.0),
+    "Webhooks.failed": lambda a, t: t.db.webhooks.failed(t.tenant, "acmes-webhook", 0.0, 10),
+    "Webhooks.forget": lambda a, t: t.db.webhooks.forget(t.tenant),
     "SharedInboxes.by_address": lambda a, t: t.db.shared_inboxes.by_address(t.tenant, SHARED),
     "SharedInboxes.all": lambda a, t: t.db.shared_inboxes.all(t.tenant),
     "SharedInboxes.members": _shared_members,
@@ -252,7 +272,8 @@ NOTHING: dict[str, Attempt] = {
 #: Those that list what is the asker's own, and are tried below; those of the operator, and those about no tenant.
 ELSEWHERE = {
     "Tenants.add", "Tenants.by_name", "Tenants.all", "Tenants.add_domain", "Tenants.domain",
-    "Accounts.by_address", "Credentials.marks", "SharedInboxes.prune",
+    "Accounts.by_address", "Credentials.marks", "ApiKeys.add", "ApiKeys.find", "SharedInboxes.prune",
+    "Webhooks.add", "Webhooks.enabled", "Webhooks.put", "Webhooks.prune",
     "Messages.blob_in_use", "Decisions.add", "Decisions.prune", "DkimKeys.pending",
     "DmarcReports.count", "DmarcReports.observed", "DmarcReports.forget_observations", "DmarcReports.forget_reports",
     "Mailboxes.renumber", "Tenants.hosted", "Hosting.without_access", "Hosting.rename_tenant", "Hosting.end_tenant",
@@ -261,6 +282,14 @@ ELSEWHERE = {
     "DmarcReports.claim", "DmarcReports.note_sent", "DmarcReports.sent", "Accounts.all", "Accounts.first",
     "Accounts.aliases", "Decisions.get", "Decisions.search",
 }  # fmt: skip
+
+
+def _webhook(home: Home) -> ports.Webhook:
+    return ports.Webhook(home.tenant, "acmes-webhook", "https://hooks.acme.test", ("delivered",), "whsec_secret")
+
+
+def _event(home: Home) -> ports.WebhookMessage:
+    return ports.WebhookMessage(home.tenant, "acmes-webhook", "acmes-event", "delivered", "{}", 1.0)
 
 
 async def _state(home: Home) -> object:
@@ -272,12 +301,15 @@ async def _state(home: Home) -> object:
         await db.accounts.all(tenant),
         await db.accounts.aliases(tenant),
         await db.credentials.app_passwords(tenant, home.account.id),
+        await db.api_keys.all(tenant),
         [await db.shared_inboxes.members(tenant, one.id) for one in await db.shared_inboxes.all(tenant)],
         await db.dkim_keys.all(tenant, home.domain),
         await db.dmarc_reports.reports(tenant, home.domain),
         await db.queue.jobs(tenant),
         await db.suppressions.all(tenant),
         await db.idempotency_keys.get(tenant, "acmes-key"),
+        await db.webhooks.all(tenant),
+        await db.webhooks.messages(tenant, "acmes-webhook", 10),
         await db.plugin_state.scan(tenant, "spam", "words", 0.0),
         boxes,
         [await db.mailboxes.status(tenant, box.id) for box in boxes],
@@ -293,6 +325,7 @@ async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, oth
     await acme.db.credentials.add_app_password(
         acme.tenant, acme.account.id, AppPassword("phone", "", ("imap",), "secret", 1.0)
     )
+    await acme.db.api_keys.add(ApiKey(acme.tenant, "acmes-api-key", "", "sender", "secret", created_at=1.0))
     inbox = await acme.db.shared_inboxes.add(acme.tenant, SHARED, "Shared")
     await acme.db.shared_inboxes.set_member(acme.tenant, inbox.id, Member(acme.account.id, acme.account.address))
     event = SharedEvent(inbox.id, acme.account.id, "send_as", 1.0)
@@ -303,6 +336,8 @@ async def test_an_id_of_another_tenant_is_as_if_it_did_not_exist(acme: Home, oth
     await acme.db.queue.enqueue(acme.tenant, placed.email, [_job(JOB)])
     await acme.db.plugin_state.apply(Changes(acme.tenant, "spam", "words", (Put("k", b"secret"),), 0.0))
     await acme.db.suppressions.put([ports.Suppression(acme.tenant, "address", "bob@example.org")])
+    await acme.db.webhooks.add(_webhook(acme))
+    await acme.db.webhooks.put([_event(acme)])
     await other.fill(1)
     before = await _state(acme), await _state(other)
     if name in NOT_FOUND:
@@ -320,6 +355,7 @@ def test_no_method_is_left_out() -> None:
             ports.Tenants,
             ports.Accounts,
             ports.Credentials,
+            ports.ApiKeys,
             ports.SharedInboxes,
             ports.Hosting,
             ports.Mailboxes,
@@ -333,6 +369,7 @@ def test_no_method_is_left_out() -> None:
             ports.PluginState,
             ports.Suppressions,
             ports.IdempotencyKeys,
+            ports.Webhooks,
         )
         for name, _ in inspect.getmembers(port, inspect.isfunction)
         if not name.startswith("_")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ports import free_ports
-from tests.support.server import NO_SUBMISSION
+from tests.support.server import NO_SENDING
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -81,7 +81,7 @@ def demo(folder: Path, **environ: str) -> Iterator[Demo]:
 
 
 def test_a_port_that_is_off_is_not_shown(tmp_path: Path) -> None:
-    ports = {"SMTP_TRANSFER_PORT": "0", "LMTP_PORT": "0", "IMAP_PORT": "0", **NO_SUBMISSION}
+    ports = {"SMTP_TRANSFER_PORT": "0", "LMTP_PORT": "0", "IMAP_PORT": "0", **NO_SENDING}
     with demo(tmp_path, **ports, IMAPS_PORT=str(free_ports(1)[0])) as running:
         assert re.findall(r"^  (\w+)   127\.0\.0\.1:\d+(?:  \((\w+)\))?$", running.said, re.MULTILINE) == [
             ("IMAP", "TLS")

@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import imaplib
-import os
-import shutil
 import smtplib
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.server import PASSWORD, RunningServer
+from tests.support.small_disk import MEGABYTES, fill, inside, on_small_disk
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
 
-MEGABYTES = 32
-
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[RunningServer]:
-    """A server whose data is on a file system of its own, of some megabytes."""
-    if shutil.which("unshare") is None:
-        pytest.skip("unshare is not installed")
-    probe = ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=1M", "none", str(tmp_path)]
-    if subprocess.run(probe, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    server = RunningServer(tmp_path)
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    server.wrapper = (
-        "unshare", "-m", "sh", "-c",
-        f'mount -t tmpfs -o size={MEGABYTES}M none "{folder}" && cp -a "{server.data}/." "{folder}" && exec "$@"', "sh",
-    )  # fmt: skip
-    server.populate()
-    server.environment["INBOX_DATA_DIR"] = str(folder)
-    yield server
-    server.close()
-
-
-def inside(server: RunningServer) -> Path:
-    """The data folder as the server sees it."""
-    assert server.process is not None
-    return Path(f"/proc/{server.process.pid}/root{server.environment['INBOX_DATA_DIR']}")
+    with on_small_disk(tmp_path) as server:
+        yield server
 
 
 def send(server: RunningServer, number: int, octets: int = 500) -> int:
@@ -65,21 +39,6 @@ def login(server: RunningServer) -> imaplib.IMAP4_SSL:
     client = imaplib.IMAP4_SSL("127.0.0.1", server.port("imaps"), ssl_context=context)
     client.login("ann@demo.test", PASSWORD)
     return client
-
-
-def fill(folder: Path) -> Path:
-    """A file of another program that takes all room there is."""
-    path = folder / "another program's"
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            while True:
-                try:
-                    file.write(bytes(size))
-                except OSError as error:
-                    assert error.errno == errno.ENOSPC
-                    break
-    assert os.statvfs(folder).f_bavail == 0
-    return path
 
 
 def test_on_a_full_disk_mail_waits_and_users_log_in_set_flags_and_delete(disk: RunningServer) -> None:

@@ -1,4 +1,7 @@
-"""A server that accepts and sends mail while its SQLite file is gone, replaced or locked, and back again."""
+"""A server that accepts and sends mail while its database is gone, and back again.
+
+A SQLite file is moved, replaced or locked; a SurrealDB server is killed or suspended.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from tests.e2e.test_sending import POLICY, QUICK, jobs
 from tests.e2e.test_submission import ANN, connected
 from tests.support.counting_sink import CountingSink
 from tests.support.server import RunningServer
+from tests.support.surreal_server import SurrealServer
+from tests.support.surreal_server import server as start_engine
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -52,21 +57,54 @@ def locked(file: Path) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-@pytest.fixture
-def server(tmp_path: Path, sink: CountingSink) -> Iterator[RunningServer]:
-    made = RunningServer(tmp_path, ("smtp", "submission", "submissions", "imaps"), environment=dict(QUICK))
+@contextmanager
+def killed(engine: SurrealServer) -> Iterator[None]:
+    engine.kill()
+    yield
+    engine.start()
+
+
+@contextmanager
+def suspended(engine: SurrealServer) -> Iterator[None]:
+    engine.pause()
+    yield
+    engine.resume()
+
+
+def started(folder: Path, sink: CountingSink, environment: dict[str, str]) -> RunningServer:
+    made = RunningServer(folder, ("smtp", "submission", "submissions", "imaps"), environment={**QUICK, **environment})
     made.populate()
     made.policy("default.yaml", POLICY.format(port=sink.port))
-    made.start()
+    return made.start()
+
+
+@pytest.fixture
+def server(tmp_path: Path, sink: CountingSink) -> Iterator[RunningServer]:
+    made = started(tmp_path, sink, {})
     yield made
     made.close()
 
 
-def submit(client: smtplib.SMTP, number: int) -> tuple[int, str]:
-    """Sends a message to ``{number}@elsewhere.test``; returns the last reply."""
-    to = f"{number}@elsewhere.test"
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[SurrealServer]:
+    made = start_engine(tmp_path / "engine")
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def surreal(tmp_path: Path, sink: CountingSink, engine: SurrealServer) -> Iterator[RunningServer]:
+    folder = tmp_path / "installation"
+    folder.mkdir()
+    made = started(folder, sink, engine.environment("away"))
+    yield made
+    made.close()
+
+
+def submit(client: smtplib.SMTP, to: str, sender: str = ANN) -> tuple[int, str]:
+    """Sends a message; returns the last reply."""
     try:
-        client.sendmail(ANN, [to], f"From: {ANN}\r\nTo: {to}\r\nSubject: {number}\r\n\r\nHello.\r\n")
+        client.sendmail(sender, [to], f"From: {sender}\r\nTo: {to}\r\nSubject: {to}\r\n\r\nHello.\r\n")
     except smtplib.SMTPResponseException as error:
         return error.smtp_code, bytes(error.smtp_error).decode() if isinstance(error.smtp_error, bytes) else ""
     except smtplib.SMTPRecipientsRefused as error:
@@ -79,20 +117,36 @@ def submit(client: smtplib.SMTP, number: int) -> tuple[int, str]:
 def test_the_file_is_away_while_mail_is_submitted_and_sent(
     server: RunningServer, sink: CountingSink, fault: Callable[[Path], AbstractContextManager[None]]
 ) -> None:
+    is_away_while_mail_is_submitted_and_sent(server, sink, fault(server.data / "inbox.db"))
+
+
+@pytest.mark.parametrize("fault", [killed, suspended])
+def test_surrealdb_is_away_while_mail_is_submitted_and_sent(
+    surreal: RunningServer,
+    engine: SurrealServer,
+    sink: CountingSink,
+    fault: Callable[[SurrealServer], AbstractContextManager[None]],
+) -> None:
+    is_away_while_mail_is_submitted_and_sent(surreal, sink, fault(engine))
+
+
+def is_away_while_mail_is_submitted_and_sent(
+    server: RunningServer, sink: CountingSink, fault: AbstractContextManager[None]
+) -> None:
     sink.hold()
     with connected(server, "submission") as client:
         for number in range(HELD):
-            assert submit(client, number)[0] == 250
+            assert submit(client, f"{number}@elsewhere.test")[0] == 250
         until(lambda: len(sink.dots) == HELD, "the messages are being sent")
 
-        with fault(server.data / "inbox.db"):
+        with fault:
             sink.release()
             begin = time.monotonic()
-            code, text = submit(client, HELD)
+            code, text = submit(client, f"{HELD}@elsewhere.test")
             assert time.monotonic() - begin < BOUNDED
             assert (code, text[:5]) == (451, "4.3.0")
 
-        until(lambda: submit(client, HELD + 1)[0] == 250, "mail is accepted again")
+        until(lambda: submit(client, f"{HELD + 1}@elsewhere.test")[0] == 250, "mail is accepted again")
     until(lambda: len(sink.counts()) == HELD + 1 and jobs(server) == [], "the queue is empty")
     copies = sink.counts()
     print(f"{sum(number > 1 for number in copies.values())} copies more than one")

@@ -1,4 +1,4 @@
-"""A real worker process whose DNS server does not answer, answers nonsense or fails, and is back again."""
+"""A real worker process whose DNS server does not answer, answers nonsense, fails or denies every name, and is back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
@@ -37,6 +38,27 @@ def garbage(query: dns.message.Message) -> bytes:
 def servfail(query: dns.message.Message) -> bytes:
     response = dns.message.make_response(query, recursion_available=True)
     response.set_rcode(dns.rcode.SERVFAIL)
+    return response.to_wire()
+
+
+def nxdomain(query: dns.message.Message) -> bytes:
+    """No name exists, and the answer may be cached for an hour (RFC 2308 §5)."""
+    response = dns.message.make_response(query, recursion_available=True)
+    response.set_rcode(dns.rcode.NXDOMAIN)
+    response.authority.append(dns.rrset.from_text(".", 3600, "IN", "SOA", "a.test. h.test. 1 2 3 4 3600"))
+    return response.to_wire()
+
+
+def no_records(query: dns.message.Message) -> bytes:
+    return dns.message.make_response(query, recursion_available=True).to_wire()
+
+
+def only_root(query: dns.message.Message) -> bytes:
+    """The root has a name server, and nothing else exists: what a working server says of a name that does not exist."""
+    if query.question[0].name != dns.name.root:
+        return nxdomain(query)
+    response = dns.message.make_response(query, recursion_available=True)
+    response.answer.append(dns.rrset.from_text(".", 518_400, "IN", "NS", "a.root-servers.net."))
     return response.to_wire()
 
 
@@ -98,18 +120,33 @@ def job_of(sender: QueueProcesses) -> QueuedJob:
     return sender.database(work)
 
 
-@pytest.mark.parametrize("broken", [silent, garbage, servfail])
+@pytest.mark.parametrize("broken", [silent, garbage, servfail, nxdomain, no_records])
 def test_a_dns_server_that_is_broken_fails_no_mail(sender: QueueProcesses, resolver: Resolver, broken: Answer) -> None:
     resolver.answer = broken
     sender.enqueue(1)
-    sender.start()
-    until(lambda: job_of(sender).history, "an attempt has ended")
-    assert resolver.asked > 0
+    worker = sender.start()
+    until(lambda: job_of(sender).last_error, "the job waits")
     job = job_of(sender)
-    assert (job.status in {"queued", "processing"}, job.states[0].status) == (True, "pending")
-    assert (job.history[0].stage, job.died_at) == ("dns", 0)
-    assert "could not be looked up" in (job.last_error or "")
+    assert resolver.asked > 0
+    assert (job.status, job.states[0].status, job.died_at) == ("queued", "pending", 0)
+    assert "The DNS server is broken" in (job.last_error or "")
+    assert job.attempts == 0, "this is no failure of the destination"
+    assert "outbound_dns_broken" in worker.log.read_text()
 
     resolver.answer = null_mx
-    until(lambda: job_of(sender).states[0].status == "failed", "the answer is used without a restart")
+
+    def failed() -> bool:
+        sender.retry()  # Failures are cached for five seconds.
+        return job_of(sender).states[0].status == "failed"
+
+    until(failed, "the answer is used without a restart")
     assert job_of(sender).states[0].enhanced == "5.1.10"
+
+
+def test_a_domain_that_a_working_dns_server_denies_fails_at_once(sender: QueueProcesses, resolver: Resolver) -> None:
+    resolver.answer = only_root
+    sender.enqueue(1)
+    sender.start()
+    until(lambda: job_of(sender).states[0].status == "failed", "it has failed")
+    state = job_of(sender).states[0]
+    assert (state.code, state.enhanced) == (550, "5.1.2")

@@ -92,11 +92,11 @@ def test_the_blobs_are_gone_and_back(workers: QueueProcesses, sink: CountingSink
 
 @pytest.mark.parametrize(
     ("workers", "damaged"),
-    [("sqlite", b""), ("surreal", MESSAGE[:-6]), ("sqlite", MESSAGE + b"more\r\n")],
-    ids=["empty", "cut", "longer"],
+    [("sqlite", None), ("sqlite", b""), ("surreal", MESSAGE[:-6]), ("sqlite", MESSAGE + b"more\r\n")],
+    ids=["deleted", "empty", "cut", "longer"],
     indirect=["workers"],
 )
-def test_a_blob_that_is_damaged_is_not_sent(workers: QueueProcesses, sink: CountingSink, damaged: bytes) -> None:
+def test_a_blob_that_is_damaged_is_not_sent(workers: QueueProcesses, sink: CountingSink, damaged: bytes | None) -> None:
     worker = workers.start()
     workers.ready()
     kept: list[Path] = []
@@ -104,14 +104,19 @@ def test_a_blob_that_is_damaged_is_not_sent(workers: QueueProcesses, sink: Count
     def damage() -> None:
         (blob,) = (workers.server.data / "incoming").rglob("*.eml")
         kept.append(blob)
-        blob.write_bytes(damaged)
+        if damaged is None:
+            blob.unlink()
+        else:
+            blob.write_bytes(damaged)
 
     (recipient,) = workers.enqueue(1, before=damage)
     until(lambda: events(worker, "outbound_job_interrupted"), "the worker has noticed")
     until(lambda: worker.held() == 0, "the job waits")
     assert sink.dots == []
     shown = json.loads(workers.server.cli("queue", "show", workers.jobs[0], "--json").stdout)
-    assert f"has {len(damaged)} octets instead of {len(MESSAGE)}" in json.dumps(shown)
+    wrong = f"has {len(damaged)} octets instead of {len(MESSAGE)}" if damaged is not None else "no blob"
+    assert wrong in json.dumps(shown)
+    assert kept[0].name in json.dumps(shown)
 
     kept[0].write_bytes(MESSAGE)
     workers.retry()

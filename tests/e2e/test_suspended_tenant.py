@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.server import COMMAND, NO_SUBMISSION, PASSWORD, ROOT, RunningServer
+from tests.support.server import COMMAND, NO_SENDING, PASSWORD, ROOT, RunningServer
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -148,7 +148,7 @@ def test_a_wrong_default_ends_the_server_permanently(server: RunningServer, opti
         "SMTP_TRANSFER_PORT": "0",
         "IMAP_PORT": "0",
         "IMAPS_PORT": "0",
-        **NO_SUBMISSION,
+        **NO_SENDING,
         "LMTP_PORT": str(server.port("smtp")),
     }
     server.sockets["smtp"].close()

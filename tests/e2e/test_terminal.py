@@ -19,7 +19,7 @@ from inbox.base.ids import RandomIds
 from inbox.policy.decision import Decision, PluginRecord, StageRecord, encode
 from inbox.store.ports.ingest import Copy, Indexed, IndexedMessage
 from inbox.store.sqlite import SqliteDatabase
-from tests.support.server import NO_SUBMISSION
+from tests.support.server import NO_SENDING
 from tests.support.store import decision, email
 
 pytestmark = pytest.mark.real
@@ -46,7 +46,7 @@ def environment(folder: Path) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "xterm", "INBOX_DATA_DIR": str(folder / "data"),
         "INBOX_POLICY_DIR": str(folder / "policies"), "INBOX_PLUGIN_DIR": str(folder / "plugins"),
-        "SMTP_TRANSFER_PORT": "0", "IMAP_PORT": "0", "IMAPS_PORT": "0", **NO_SUBMISSION, "DNS_RESOLVER": "127.0.0.1:9",
+        "SMTP_TRANSFER_PORT": "0", "IMAP_PORT": "0", "IMAPS_PORT": "0", **NO_SENDING, "DNS_RESOLVER": "127.0.0.1:9",
     }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ async def test_mail_without_a_chain_costs_nothing() -> None:
     assert test.dns.asked == []
 
 
-@pytest.mark.parametrize("door", [Door.SUBMISSION, Door.IMAP, Door.HTTP, Door.LOCAL])
+@pytest.mark.parametrize("door", [Door.SUBMISSION, Door.IMAP, Door.API, Door.LOCAL])
 async def test_mail_of_our_users_is_not_checked(door: Door) -> None:
     test = plugin({"none": "reject", "fail": "reject"})
     outcome = await test.data(await passed_on(MESSAGE, 1, test.dns) + b"more\r\n", door=door)

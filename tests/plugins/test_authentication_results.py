@@ -100,7 +100,8 @@ async def test_results_that_say_that_there_is_nothing() -> None:
 @pytest.mark.parametrize(
     ("door", "expected"),
     [
-        (Door.HTTP, "mx.demo.test; auth=pass smtp.auth=ann@demo.test"),
+        (Door.LMTP, "mx.demo.test; auth=pass smtp.auth=ann@demo.test"),
+        (Door.API, "mx.demo.test; auth=pass"),
         # It is relayed to strangers, perhaps in the name of an alias or a shared inbox.
         (Door.SUBMISSION, "mx.demo.test; auth=pass"),
     ],
@@ -142,7 +143,7 @@ async def test_an_appended_message_is_not_changed(door: Door) -> None:
     assert (await test.data(eml, door=door)).edits == []
 
 
-@pytest.mark.parametrize("door", [Door.SMTP, Door.LMTP, Door.SUBMISSION, Door.HTTP])
+@pytest.mark.parametrize("door", [Door.SMTP, Door.LMTP, Door.SUBMISSION, Door.API])
 async def test_forged_fields_go_and_those_of_others_stay(door: Door) -> None:
     test = PluginTest("authentication_results")
     block = (

@@ -95,7 +95,7 @@ async def test_a_large_message_is_hashed_in_a_thread() -> None:
     assert fact.result is Result.PASS
 
 
-@pytest.mark.parametrize("door", [Door.SUBMISSION, Door.HTTP, Door.IMAP, Door.LOCAL])
+@pytest.mark.parametrize("door", [Door.SUBMISSION, Door.API, Door.IMAP, Door.LOCAL])
 async def test_our_own_mail_is_exempt(door: Door) -> None:
     outcome = await make({"require_pass": True}).data(eml=MAIL, door=door)
     assert outcome.verdict == Accept()

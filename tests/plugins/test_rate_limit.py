@@ -67,7 +67,7 @@ async def test_submission_has_limits_of_its_own_and_other_doors_none() -> None:
     bench = Bench(transfer_connections=1, submission_connections=2)
     assert [await bench.passes(door=Door.SUBMISSION) for _ in range(3)] == [True, True, False]
     assert await bench.passes()
-    for door in (Door.LMTP, Door.IMAP, Door.HTTP, Door.LOCAL):
+    for door in (Door.LMTP, Door.IMAP, Door.API, Door.LOCAL):
         assert [await bench.passes(door=door) for _ in range(3)] == [True] * 3
     assert {key for key, _ in bench.rates.hits} == {
         "submission:connections:192.0.2.7",

@@ -150,7 +150,7 @@ async def test_exempt_networks_are_what_the_policy_says() -> None:
     assert isinstance((await bench(Result.FAIL, exempt=[]).rcpt(ip="127.0.0.1")).verdict, Reject)
 
 
-@pytest.mark.parametrize("door", [Door.SUBMISSION, Door.LMTP, Door.IMAP, Door.HTTP, Door.LOCAL])
+@pytest.mark.parametrize("door", [Door.SUBMISSION, Door.LMTP, Door.IMAP, Door.API, Door.LOCAL])
 async def test_only_the_door_for_strangers_is_watched(door: Door) -> None:
     test = bench(Result.FAIL)
     for found in (

@@ -8,7 +8,7 @@ from inbox.flow.outbound.attempt import SmtpAttempts
 from inbox.flow.outbound.mx import MailExchangers
 from inbox.mail.content import Content, MemoryContent
 from inbox.plugin import Plugin
-from inbox.plugin.testing import MemoryResolver
+from tests.support.host_dns import HostDns
 from tests.support.outbound import OutboundWorld
 from tests.support.outbound_world import attempts
 
@@ -49,7 +49,7 @@ def over_sockets(
             as ``127.0.0.2.mx.test``, or ``localhost``.
         settings: of attempts.
     """
-    dns = MemoryResolver()
+    dns = HostDns()
     hosts = {name for records in (mx or {}).values() for _, name in records}
     dns.a_records = {"localhost": ["127.0.0.1"]}
     dns.a_records |= {name: [name.removesuffix(".mx.test")] for name in hosts if name.endswith(".mx.test")}

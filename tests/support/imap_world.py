@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,16 @@ def server_tls() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _authority().issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+def expired_tls() -> ssl.SSLContext:
+    """As :func:`server_tls`; the certificate expired yesterday."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    month_before = yesterday - timedelta(days=30)
+    leaf = _authority().issue_cert("localhost", "127.0.0.1", not_before=month_before, not_after=yesterday)
+    leaf.configure_cert(context)
     return context
 
 

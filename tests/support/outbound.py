@@ -173,6 +173,8 @@ class FakeAttempts:
     mails: list[tuple[Outgoing, Way]] = field(default_factory=list)
     dots: list[str] = field(default_factory=list)
     dsn_supported: bool = True
+    #: Replies to final dots wait for it.
+    answers: asyncio.Event | None = None
     active: dict[str, int] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
 
@@ -197,6 +199,8 @@ class FakeAttempts:
             lost = HostReply(0, "4.3.0", "aborted", "dot")
             return Attempted((lost,) * len(replies), host, "192.0.2.1", "", self.dsn_supported, 0.1)
         self.dots.append(mail.content.read(0, mail.size).decode())
+        if self.answers is not None:
+            await self.answers.wait()
         return Attempted(tuple(replies), host, "192.0.2.1", "TLSv1.3", self.dsn_supported, 0.1, dot_sent=True)
 
 
@@ -204,6 +208,10 @@ class FakeAttempts:
 class FakeExchangers:
     asked: list[str] = field(default_factory=list)
     answers: dict[str, HostReply | Hosts] = field(default_factory=dict)
+    broken: str = ""
+
+    async def fault(self) -> str:
+        return self.broken
 
     async def find(self, domain: str) -> Hosts | HostReply:
         self.asked.append(domain)

@@ -12,7 +12,7 @@ from inbox.flow.outbound.attempt import SmtpAttempts
 from inbox.flow.outbound.ports import Attempted, Hosts, Outgoing, OutgoingRecipient, Way
 from inbox.mail.address import Address
 from inbox.mail.content import MemoryContent
-from inbox.plugin.testing import MemoryResolver
+from tests.support.host_dns import HostDns
 from tests.support.imap_world import client_tls
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -49,9 +49,9 @@ async def go_ahead() -> bool:
     return True
 
 
-def attempts(port: int, resolver: MemoryResolver | None = None, **settings: Any) -> SmtpAttempts:
+def attempts(port: int, resolver: HostDns | None = None, **settings: Any) -> SmtpAttempts:
     if resolver is None:
-        resolver = MemoryResolver()
+        resolver = HostDns()
         resolver.a_records = {"localhost": ["127.0.0.1"]}
     return SmtpAttempts(resolver, TlsOf(port, **settings), SystemClock(), trusted=client_tls(), routed=LOOPBACK)
 

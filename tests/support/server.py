@@ -33,8 +33,8 @@ DEMO: Tenants = {"demo": {"demo.test": ("ann",)}}
 DEFAULT_POLICY = "plugins:\n  recipients: {}\n"
 
 
-#: Switches submission off, which other listeners do not need.
-NO_SUBMISSION = {"SMTP_SUBMISSION_PORT": "0", "SMTP_SUBMISSIONS_PORT": "0"}
+#: Switches off the ports of users and programs that send.
+NO_SENDING = {"SMTP_SUBMISSION_PORT": "0", "SMTP_SUBMISSIONS_PORT": "0", "HTTP_PORT": "0"}
 #: The ports of the listeners.
 PORTS = {
     "smtp": "SMTP_TRANSFER_PORT",

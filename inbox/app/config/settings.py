@@ -145,7 +145,6 @@ class Server(Group):
     """The installation as a whole."""
 
     PREFIX = "SERVER_"
-    UNUSED = frozenset({"http_port"})
     hostname: Domain = "mail.localhost"
     """The name in banners, Received fields and certificates. Set it to the public name of the machine."""
     bind_addr: Annotated[str, AfterValidator(_bind_address)] = "0.0.0.0"  # noqa: S104  a mail server listens to the world
@@ -157,7 +156,7 @@ class Server(Group):
     imaps_port: Port = Field(993, json_schema_extra={"env": "IMAPS_PORT"})
     """IMAP over TLS. 0: off."""
     http_port: Port = Field(3000, json_schema_extra={"env": "HTTP_PORT"})
-    """HTTP. 0: off."""
+    """HTTP: the API for programs, and monitoring; over TLS if TLS_CERT_FILE is set. 0: off."""
     dns_resolver: Annotated[str, AfterValidator(_host_port)] | None = Field(
         None, json_schema_extra={"env": "DNS_RESOLVER"}
     )

@@ -262,17 +262,17 @@ def _covers(pattern: str, name: str) -> bool:
 
 
 async def _dns(context: CheckContext) -> list[tuple[Outcome, str]]:
-    server = context.config.server.dns_resolver or "the system's resolver"
+    address = context.config.server.dns_resolver
+    server, resolver = address or "the system's resolver", CachingResolver(context.clock, address, DNS_TIMEOUT_SECONDS)
     try:
-        validates = await CachingResolver(
-            context.clock, context.config.server.dns_resolver, DNS_TIMEOUT_SECONDS
-        ).validates()
+        validates = await resolver.validates()
+        if fault := await resolver.fault():
+            return [(Outcome.WARN, f"{server} is broken, and outgoing mail waits: {fault}")]
     except DnsTemporary as error:
         return [(Outcome.WARN, f"{server} does not answer ({error})")]
-    if validates:
-        return [(Outcome.OK, f"{server} answers and validates DNSSEC")]
-    # Only DANE needs it, which then ignores TLSA records.
-    return [(Outcome.OK, f"{server} answers; it is not on loopback, or does not validate DNSSEC")]
+    # Only DANE needs DNSSEC; without it, TLSA records are ignored.
+    found = " and validates DNSSEC" if validates else "; it is not on loopback, or does not validate DNSSEC"
+    return [(Outcome.OK, f"{server} answers{found}")]
 
 
 async def _dkim(context: CheckContext) -> list[tuple[Outcome, str]]:

@@ -33,7 +33,7 @@ DEFAULTS: Mapping[str, str] = {
     "IMAPS_PORT": "1993",
     "SMTP_SUBMISSION_PORT": "2587",
     "SMTP_SUBMISSIONS_PORT": "2465",
-    "HTTP_PORT": "0",
+    "HTTP_PORT": "3000",
 }
 #: The address of clamd in the sample policy; each demo has a clamd of its own.
 SAMPLE_CLAMD = "tcp://127.0.0.1:3310"
@@ -46,6 +46,7 @@ PORTS = (
     "LMTP_PORT",
     "IMAP_PORT",
     "IMAPS_PORT",
+    "HTTP_PORT",
 )
 
 
@@ -178,6 +179,7 @@ def _print_usage(
         ("LMTP", "lmtp", ""),
         ("IMAP", "imap", "STARTTLS"),
         ("IMAP", "imaps", "TLS"),
+        ("HTTP", "http", ""),
     ]
     lines = [
         "",

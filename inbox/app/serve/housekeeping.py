@@ -21,7 +21,7 @@ async def newest_record(database: Database) -> float | None:
 
 async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: float | None = None) -> None:
     """Removes what has expired: decision records, events of shared inboxes (kept as long), ended rate counters,
-    plugins' entries, suppressions and idempotency keys that expired, and the data of DMARC reports.
+    plugins' entries, suppressions and idempotency keys that expired, messages of webhooks, data of DMARC reports.
 
     Args:
         policy: the days that each kind is kept.
@@ -38,6 +38,7 @@ async def prune(database: Database, policy: ServerPolicy, now: float, ages_by: f
     await database.plugin_state.prune(old)
     await database.suppressions.prune(old)
     await database.idempotency_keys.prune(old)
+    await database.webhooks.prune(old - policy.webhooks.keep_days * DAY, now)
     await database.dmarc_reports.forget_reports(old - policy.reports.keep_days * DAY)
     first = datetime.fromtimestamp(old - policy.reports.observation_days * DAY, UTC)
     await database.dmarc_reports.forget_observations(first.strftime("%Y-%m-%d"))

@@ -15,12 +15,12 @@ from typing import Any
 import structlog
 
 from inbox import __version__
-from inbox.app.admin import AdminServer
+from inbox.app.admin import AdminServer, fetch
 from inbox.app.config.loading import Config
 from inbox.app.config.secret_files import exposed
 from inbox.app.listeners import ListenerInputs, make
 from inbox.app.serve.descriptors import raise_limit
-from inbox.app.serve.group import Group, socket_of
+from inbox.app.serve.group import METRICS_SECONDS, Group, socket_of
 from inbox.app.serve.housekeeping import ABANDONED_SECONDS, newest_record, prune, prune_queue, tidy
 from inbox.app.serve.metrics import ServerMetrics
 from inbox.app.serve.outbound import OutboundQueue
@@ -31,12 +31,13 @@ from inbox.app.serve.sink import Sink
 from inbox.app.serve.storage import LOOK_SECONDS as PAIR_SECONDS
 from inbox.app.serve.storage import SWEEP_SECONDS, Storage
 from inbox.app.serve.tls import Certificates
-from inbox.app.serve.vitals import check_health, log_view, warnings, worker_view
+from inbox.app.serve.vitals import TIMEOUT_SECONDS, check_health, log_view, warnings, worker_view
 from inbox.app.wiring.installation import Installation, opened
 from inbox.app.wiring.program import Parts, wire
 from inbox.app.wiring.reports import make_report_sender
 from inbox.base.errors import InboxError, PolicyError
 from inbox.base.metrics import Family
+from inbox.flow.webhooks.worker import REFRESH_SECONDS
 from inbox.hosting.keys.rotation import LOOK_SECONDS
 from inbox.server.fairness import Turns
 from inbox.server.listener import Endpoint, Listener
@@ -99,13 +100,21 @@ class Server:
         self._outbound = OutboundQueue(installation, parts, self._log_of("queue")) if enabled else None
         self._metrics = ServerMetrics(installation, parts, self._outbound, primary=self._primary)
         self._inputs = ListenerInputs(
-            installation, parts, self._certificates, Turns(), self._log_of, descriptors=raise_limit()
+            installation,
+            parts,
+            self._certificates,
+            Turns(),
+            self._log_of,
+            raise_limit(),
+            self.health,
+            self._all_metrics,
         )
 
     async def run(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Serves until ``stop`` is set; ``ready`` is called when every listener answers."""
         async with AsyncExitStack() as stack:
             stack.callback(self._flush_logs, everything=True)
+            await self._installation.webhook_events.refresh()
             await self._start_listeners(stack)
             if self._outbound is not None:
                 self._outbound.start()
@@ -178,6 +187,11 @@ class Server:
         uptime = self._installation.clock.now() - self._started_at
         return await self._metrics.families(connections, uptime, log_view(self._sink)["lost"])
 
+    async def _all_metrics(self) -> bytes:
+        """The metrics of all processes, from the admin socket of the first one."""
+        first = self._installation.config.folders.admin_socket
+        return await fetch(first, "GET", "/metrics", METRICS_SECONDS + TIMEOUT_SECONDS)
+
     # -- starting --------------------------------------------------------------------------------------------------
 
     async def _start_listeners(self, stack: AsyncExitStack) -> None:
@@ -231,6 +245,8 @@ class Server:
             (COUNTS_SECONDS, self._write_counts),
             (PAIR_SECONDS, self._storage.look),
         ]
+        if self._outbound is None:  # Otherwise its worker reads them.
+            work.append((REFRESH_SECONDS, self._installation.webhook_events.refresh))
         work += [(DISMISS_SECONDS, listener.dismiss) for listener in self._listeners]
         tasks = [asyncio.create_task(self._repeat(seconds, function)) for seconds, function in work]
         tasks.append(asyncio.create_task(self._parts.live.watch()))

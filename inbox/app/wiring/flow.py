@@ -29,6 +29,7 @@ from inbox.flow.outbound.suppression import SuppressionLists
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.recipients import Recipients
 from inbox.flow.recording import DecisionWriter, Recorder
+from inbox.flow.sending.sending import Sending
 from inbox.flow.submission.idempotency import Idempotency
 from inbox.flow.submission.limits import Limits
 from inbox.flow.submission.permission import Permissions
@@ -74,6 +75,7 @@ class Flow:
     pipeline: Pipeline
     appending: MailboxAppending
     submission: Submission
+    sending: Sending
     handover: Handover
     return_paths: ReturnPaths
 
@@ -81,7 +83,7 @@ class Flow:
 def make_suppression_lists(installation: Installation) -> SuppressionLists:
     """The suppression lists of all tenants, with the limit of the settings."""
     most = installation.config.outbound.suppression_max_entries
-    return SuppressionLists(installation.database.suppressions, installation.clock, most)
+    return SuppressionLists(installation.database.suppressions, installation.clock, most, installation.webhook_events)
 
 
 def make_services(
@@ -110,7 +112,9 @@ def _late_reports(
     clock, database = installation.clock, installation.database
     hooks = FailureHooks(judge, make_suppression_lists(installation), log)
     senders = JobSenders(directory, judge)
-    return LateReports(return_paths, senders, hooks, database.queue, installation.executors, clock, log)
+    return LateReports(
+        return_paths, senders, hooks, database.queue, installation.executors, clock, log, installation.webhook_events
+    )
 
 
 def make_flow(
@@ -149,23 +153,40 @@ def make_flow(
         reports if effects.reads_reports else None,
     )  # fmt: skip
     pipeline = Pipeline(judge, recipients, acceptance, recorder, clock, ids, log)
+    submission, sending = _sending(installation, directory, judge, pipeline, effects)
     return Flow(
         judge,
         acceptance,
         pipeline,
         MailboxAppending(judge, directory, acceptance, recorder, clock, ids),
-        Submission(
-            pipeline,
-            judge,
-            directory,
-            Senders(Permissions(directory, installation.database.shared_inboxes, clock, judge)),
-            Limits(directory, judge, effects.rates, installation.database.queue, clock, log),
-            Idempotency(installation.database.idempotency_keys),
-            server_name,
-            clock,
-            ids,
-            log,
-        ),
+        submission,
+        sending,
         handover,
         return_paths,
     )
+
+
+def _sending(
+    installation: Installation,
+    directory: AddressDirectory,
+    judge: Judge,
+    pipeline: Pipeline,
+    effects: Effects,
+) -> tuple[Submission, Sending]:
+    """The ways of users and of programs to send."""
+    config, database, clock = installation.config, installation.database, installation.clock
+    idempotency = Idempotency(database.idempotency_keys)
+    submission = Submission(
+        pipeline,
+        judge,
+        directory,
+        Senders(Permissions(directory, database.shared_inboxes, clock, judge)),
+        Limits(directory, judge, effects.rates, database.queue, clock, effects.log),
+        idempotency,
+        config.server.hostname,
+        clock,
+        installation.ids,
+        effects.log,
+    )
+    most = config.smtp.inbound_max_rcpt_to
+    return submission, Sending(submission, idempotency, directory, clock, most, lambda: judge.hold_seconds)

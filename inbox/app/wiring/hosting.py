@@ -53,8 +53,8 @@ def _services(config: Config) -> tuple[Service, ...]:
         Service("_submission._tcp", config.smtp.submission_port, Smtp.is_used("submission_port")),
     ]
     if config.server.http_port:
-        served = Server.is_used("http_port")
-        found += [Service("_caldavs._tcp", 443, served), Service("_carddavs._tcp", 443, served)]
+        # The HTTP server has no DAV yet.
+        found += [Service("_caldavs._tcp", 443, False), Service("_carddavs._tcp", 443, False)]
     return tuple(service for service in found if service.port)
 
 

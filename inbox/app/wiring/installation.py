@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from inbox.app.config.loading import Config
 from inbox.app.serve.executors import Executors
 from inbox.app.wiring.stores import make_stores, places
 from inbox.base.clock import Clock, SystemClock
 from inbox.base.ids import Ids, RandomIds
+from inbox.flow.webhooks.events import WebhookEvents
 from inbox.store.guarded import GuardedBlobs, GuardedIngest, Pairing
 from inbox.store.pairing import admit, establish
 from inbox.store.ports import Blobs, Database, Ingest
@@ -30,6 +33,7 @@ class Installation:
     pairing: Pairing
     worker: WorkerClient | None
     executors: Executors
+    webhook_events: WebhookEvents
 
 
 @asynccontextmanager
@@ -59,7 +63,8 @@ async def opened(config: Config, *, serving: bool = False, worker: int | None = 
                 await stores.worker.remember_store()
             guarded = GuardedBlobs(blobs, pairing)
             ingest = GuardedIngest(database.ingest(guarded, executors), pairing)
-            yield Installation(config, clock, ids, database, guarded, ingest, pairing, stores.worker, executors)
+            events = WebhookEvents(database.webhooks, clock, structlog.get_logger("inbox.webhooks"))
+            yield Installation(config, clock, ids, database, guarded, ingest, pairing, stores.worker, executors, events)
         finally:
             await blobs.close()
     finally:

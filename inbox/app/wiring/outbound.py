@@ -29,6 +29,7 @@ from inbox.flow.outbound.transmission import ATTEMPT_SECONDS
 from inbox.flow.outbound.worker import MOST_HELD, MOST_UNRECORDED, QueueWorker, WorkerSettings
 from inbox.flow.ports import Receiving
 from inbox.flow.tracing import Tracer
+from inbox.flow.webhooks.events import ReportedDelivery
 from inbox.identity.directory import AddressDirectory
 from inbox.plugin.api.services import Log
 from inbox.store.ports.queue import MOST_JOBS
@@ -118,7 +119,8 @@ def make_worker(
     owner = f"{server_name} {os.getpid()} {installation.ids.new()}"
     finishing = Gatherer(queue.finish, MOST_JOBS)
     changes = installation.database.changes
-    worker = QueueWorker(queue, delivery, finishing, backlog, places, settings, clock, log, owner, changes)
+    reported = ReportedDelivery(delivery, installation.webhook_events)
+    worker = QueueWorker(queue, reported, finishing, backlog, places, settings, clock, log, owner, changes)
     worker.tracer = tracer
     if meters is not None:
         meters.watch(places, lines, circuits, clock.monotonic)

@@ -28,13 +28,16 @@ from inbox.flow.outbound.handover import Handover
 from inbox.flow.outbound.return_path import ReturnPaths
 from inbox.flow.pipeline import Pipeline
 from inbox.flow.ports import Appending
+from inbox.flow.sending.callers import Callers
+from inbox.flow.sending.sending import Sending
 from inbox.flow.submission.submission import Submission
 from inbox.flow.tracing import Tracer
+from inbox.flow.webhooks.accepted import ReportedIngest
 from inbox.hosting.keys.rotation import Rotation
 from inbox.hosting.reports.feedback import FeedbackLedger
 from inbox.identity.directory import AddressDirectory
 from inbox.identity.passwords import Passwords
-from inbox.plugin.api.services import Log
+from inbox.plugin.api.services import Log, Services
 from inbox.plugin.api.signing import SigningKeys
 from inbox.plugin.api.tables import Tables
 from inbox.plugin.engine.dispatcher import Dispatcher
@@ -57,6 +60,8 @@ class Parts:
     acceptance: Acceptance
     pipeline: Pipeline
     submission: Submission
+    sending: Sending
+    callers: Callers
     login: PasswordLogin
     appending: Appending
     names: MailboxNames
@@ -93,7 +98,7 @@ def _effects(installation: Installation, feedback: FeedbackLedger, log: Log, tel
     clock, database = installation.clock, installation.database
     return Effects(
         mailboxes=StoredMailboxFinder(database.accounts, database.mailboxes, clock),
-        ingest=installation.ingest,
+        ingest=ReportedIngest(installation.ingest, installation.webhook_events),
         decisions=database.decisions,
         rates=RatesService(database.rates, clock),
         feedback=feedback,
@@ -122,14 +127,13 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
     services = make_services(installation, directory, resolver, effects)
     live = LivePolicies(config.folders.policy_dir, make_registry(config), structlog.get_logger("inbox.policy"))
     live.open()
-    guard = Guard()
-    guard.install()
-    breaker = live.current.server.breaker
-    live.instances = instances = Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
+    (guard := Guard()).install()
+    live.instances = instances = _make_instances(services, guard, live)
     passwords = Passwords(clock)
-    dispatcher = Dispatcher(instances, guard, clock, effects.plugin_log)
-    flow = await _make_flow(installation, directory, live, dispatcher, effects, services.signing_keys)
+    hooks = Dispatcher(instances, guard, clock, effects.plugin_log)
+    flow = await _make_flow(installation, directory, live, hooks, effects, services.signing_keys)
     names, messages = make_mailboxes(installation, flow.appending)
+    login = await _make_login(installation, directory, passwords, flow, log, effects.meters)
     feedback.start()
     start(telemetry)
     try:
@@ -140,7 +144,9 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             acceptance=flow.acceptance,
             pipeline=flow.pipeline,
             submission=flow.submission,
-            login=await _make_login(installation, directory, passwords, flow, log, effects.meters),
+            sending=flow.sending,
+            callers=_make_callers(installation, login, log),
+            login=login,
             appending=flow.appending,
             names=names,
             messages=messages,
@@ -154,8 +160,7 @@ async def wire(installation: Installation) -> AsyncIterator[Parts]:
             telemetry=telemetry,
         )
     finally:
-        await _write_counts(flow.pipeline, log)
-        await instances.close()
+        await _end(flow.pipeline, log, instances)
         await feedback.close()
         await stop(telemetry)
         guard.remove()
@@ -214,12 +219,23 @@ async def _make_login(
     return login
 
 
+def _make_instances(services: Services, guard: Guard, live: LivePolicies) -> Instances:
+    breaker = live.current.server.breaker
+    return Instances(services, guard, failures=breaker.failures, cool_down=breaker.cool_down)
+
+
+def _make_callers(installation: Installation, login: PasswordLogin, log: Log) -> Callers:
+    database, clock = installation.database, installation.clock
+    return Callers(database.api_keys, database.tenants, login, database.rates, clock, log, asyncio.sleep)
+
+
 def _make_folders(config: Config) -> None:
     make_folder(config.spool_dir, 0o700)
     make_folder(config.folders.plugins)
 
 
-async def _write_counts(pipeline: Pipeline, log: QuietLog) -> None:
-    """Periodically writes counts of refusals and log lines until the server stops."""
+async def _end(pipeline: Pipeline, log: QuietLog, instances: Instances) -> None:
+    """Writes counts of refusals and log lines, and ends the plugins."""
     await pipeline.flush(everything=True)
     log.flush(everything=True)
+    await instances.close()

@@ -16,11 +16,11 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Protocol
 
 from inbox.base.clock import Clock
-from inbox.dns.answers import DnsError, DnsTemporary, Resolver
+from inbox.dns.answers import DnsError, DnsTemporary, VerifiableResolver
 from inbox.flow.outbound.connect import BLOCK_OCTETS, Connection, Failed, LeaseLost, Target, TlsFailed
 from inbox.flow.outbound.eyeballs import Dialer
 from inbox.flow.outbound.meters import OutboundMeters
-from inbox.flow.outbound.mx import IpAddress, addresses, is_public, permanent, temporary
+from inbox.flow.outbound.mx import Denied, IpAddress, addresses_of, is_public, permanent, temporary
 from inbox.flow.outbound.pool import Pool
 from inbox.flow.outbound.ports import Attempted, HostReply, Outgoing, Way
 from inbox.flow.outbound.tls_policy import TlsRequirement, TlsSettings, tls_policy
@@ -57,7 +57,7 @@ class SmtpAttempts:
 
     def __init__(
         self,
-        resolver: Resolver,
+        resolver: VerifiableResolver,
         settings: Settings,
         clock: Clock,
         *,
@@ -152,7 +152,10 @@ class _Attempt:
     async def _host(self, name: str, later: list[str] | None) -> bool:
         """Tries the addresses of a host. False ends the attempt."""
         try:
-            found = await addresses(self._attempts.resolver, name)
+            found = await addresses_of(self._attempts.resolver, name)
+        except Denied as denied:
+            self._host_failed(name, permanent("5.4.4", str(denied)))
+            return True
         except DnsTemporary as error:
             self._host_failed(name, temporary(f"The address of {name} could not be looked up: {error}"))
             return True
@@ -161,8 +164,7 @@ class _Attempt:
             return True
         usable = [each for each in found if self._permitted(each)]
         if not usable:
-            why = "has no address" if not found else "has only addresses of private networks"
-            self._host_failed(name, permanent("5.4.4", f"The host {name} {why}"))
+            self._host_failed(name, permanent("5.4.4", f"The host {name} has only addresses of private networks"))
             return True
         targets = [self._target(name, address) for address in usable]
         if later is not None and all(self._attempts.dialer.is_dead(target) for target in targets):

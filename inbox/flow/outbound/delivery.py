@@ -20,6 +20,7 @@ from inbox.flow.outbound.capacity import Limits
 from inbox.flow.outbound.conclusion import Conclusion, Ended
 from inbox.flow.outbound.conversion import encoded
 from inbox.flow.outbound.gatherer import Backlog, Gatherer
+from inbox.flow.outbound.leaps import ExpiryTime
 from inbox.flow.outbound.lines import Lines
 from inbox.flow.outbound.outgoing import added_fields, outgoing
 from inbox.flow.outbound.ports import Attempted, Attempts, Contents, Exchangers, HostReply, Hosts, Outgoing, Way
@@ -51,10 +52,20 @@ from inbox.store.ports.queue import Finished, QueuedJob, Sending
 LOOK_UPS: Final = Limits(64)
 #: Seconds until a job is tried again whose sender's policy is unusable: an operator has to correct it.
 POLICY_SECONDS: Final = 300.0
+#: Seconds until a job is tried again because the DNS server is broken.
+DNS_SECONDS: Final = 120.0
+BROKEN_DNS: Final = "The DNS server is broken"
 CAPACITY: Final = "The limits for these hosts are reached"
 BUSY_DNS: Final = "Too many concurrent look-ups of this domain"
 UNKNOWN_OUTCOME: Final = "The outcome of the last attempt is unknown"
 CIRCUIT: Final = "These hosts could not be reached several times in a row; they are tried again later"
+_REASONS: Final = {
+    CAPACITY: "capacity",
+    CIRCUIT: "circuit",
+    BUSY_DNS: "dns",
+    BROKEN_DNS: "dns",
+    UNKNOWN_OUTCOME: "unknown_outcome",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +88,7 @@ class Pace:
 
 
 class JobDelivery:
-    """Delivers jobs; has no state of its own between them but capacity and circuits."""
+    """Delivers jobs. Between them, it remembers only capacity, circuits, and whether DNS and clock are right."""
 
     def __init__(
         self,
@@ -106,6 +117,8 @@ class JobDelivery:
         self._clock = clock
         self._log = log
         self._server_name = server_name
+        self._dns_fault = ""
+        self._expiry = ExpiryTime(clock, log)
 
     async def run(self, held: Held) -> Finished | None:
         """Delivers a job as far as it can be now. Returns what is to be recorded; None if the lease was lost.
@@ -114,7 +127,6 @@ class JobDelivery:
             StoreError: nothing is to be recorded; the job is due again when its lease ends.
         """
         queued = held.queued
-        now = self._clock.now()
         tried = pending(queued.states)
         if not tried:
             return await self._reported(queued)
@@ -127,7 +139,7 @@ class JobDelivery:
         outbound = OutboundPolicy() if sender is None else sender.policy.outbound.towards(queued.job.domain)
         held.backoff = self._backoff.under(outbound.retry)
         ends = Ends(queued.attempts, outbound.retry.max_attempts or self._max_attempts, queued.job.expires_at)
-        if now >= queued.job.expires_at:
+        if self._expiry.now() >= queued.job.expires_at:
             ended = Ended(queued.states, tuple(tried), None)
             return await self._concluded(held, None, ended, ends, sender=sender, counts=False)
         if sender is None:
@@ -165,6 +177,9 @@ class JobDelivery:
             return None
         if isinstance(result, _Postponed):
             return await self._put_off(held, sender, result)
+        if _needs_dns(result) and (fault := await self._exchangers.fault()):
+            self._note_dns(fault)
+            return await self._put_off(held, sender, _Postponed(DNS_SECONDS, f"{BROKEN_DNS}: {fault}"))
         result = with_dropped(result, [queued.job.recipients[i].address for i in tried], held.dropped)
         states = applied(queued.states, tried, result.results, self._clock.now())
         ended = Ended(states, tuple(tried), result, record(result, started))
@@ -178,9 +193,20 @@ class JobDelivery:
         if wait > 0:
             return _Postponed(wait, BUSY_DNS)
         try:
-            return await self._exchangers.find(domain)
+            found = await self._exchangers.find(domain)
         finally:
             self._lines.leave(line, LOOK_UPS)
+        if isinstance(found, Hosts):
+            self._note_dns("")
+        return found
+
+    def _note_dns(self, fault: str) -> None:
+        """Logs that the DNS server is broken, once, and that it works again."""
+        if fault and not self._dns_fault:
+            self._log.error("outbound_dns_broken", error=fault, retries_every=DNS_SECONDS)
+        elif self._dns_fault and not fault:
+            self._log.info("outbound_dns_works")
+        self._dns_fault = fault
 
     async def _along(
         self, held: Held, sender: Sender, tried: list[int], way: Way, outbound: OutboundPolicy
@@ -323,15 +349,25 @@ class JobDelivery:
         sender: Sender | None = None,
         counts: bool = True,
     ) -> Finished:
-        queued, now = held.queued, self._clock.now()
-        why = ends.over(now) if counts or now >= ends.expires_at else ""
+        queued, expiry = held.queued, self._expiry.now()
+        why = ends.over(expiry) if counts or expiry >= ends.expires_at else ""
         if why:
-            ended = replace(ended, states=given_up(ended.states, why, now))
+            ended = replace(ended, states=given_up(ended.states, why, self._clock.now()))
         attempted = ended.attempted
         unknown = attempted is not None and is_unknown(attempted)
         delay = held.backoff.full_delay(queued.attempts) if unknown else held.backoff.delay(queued.attempts)
         states = await self._conclusion.of(queued, ended, sender, delivery)
         return Finished(queued, states, delay, error_of(states), counts, ended.record)
+
+
+def reason_of(error: str) -> str:
+    """The label of metrics for a job that was deferred without an attempt, by the text of the outcome."""
+    return _REASONS.get(error.partition(":")[0], "policy")
+
+
+def _needs_dns(result: Attempted) -> bool:
+    """Whether the attempt failed because names could not be looked up now."""
+    return bool(result.results) and all(each.stage == "dns" and each.code < 500 for each in result.results)
 
 
 def _unknown_wait(queued: QueuedJob, backoff: Backoff) -> float:

@@ -9,9 +9,9 @@ cannot be stored, the peer sends the report again, and a repeated one changes no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from inbox.base.clock import Clock
 from inbox.flow.destinations import ReadAsReport
@@ -43,6 +43,14 @@ class _Sent:
     sender: Sender
 
 
+class ReportEvents(Protocol):
+    """The webhooks that report bounces and complaints."""
+
+    def wanted(self, tenant: str) -> bool: ...
+
+    async def reported(self, queued: QueuedJob, later: Mapping[int, RecipientState], record: AttemptRecord) -> None: ...
+
+
 class LateReports:
     """Reads reports."""
 
@@ -55,6 +63,7 @@ class LateReports:
         run_blocking: RunBlocking,
         clock: Clock,
         log: Log,
+        events: ReportEvents | None = None,
     ) -> None:
         self._return_paths = return_paths
         self._senders = senders
@@ -63,6 +72,7 @@ class LateReports:
         self._run_blocking = run_blocking
         self._clock = clock
         self._log = log
+        self._events = events
 
     async def sender_of(self, address: Address, tenant: str) -> tuple[str, str] | None:
         """The id and the sender of the job whose signed return path this is; None if it is not valid, or the job is no
@@ -138,7 +148,7 @@ class LateReports:
             text=f"{first.action}{_brackets(named or [first.address])}: {first.text or first.context}",
             recipients=max(1, len(later)),
         )  # fmt: skip
-        await self._queue.amend(queued.tenant, queued.job.id, later, record)
+        await self._amend(queued, later, record)
         self._log.info(
             "smtp.egress.bounce",
             job=queued.job.id,
@@ -164,7 +174,7 @@ class LateReports:
         text = f"{feedback.kind} {feedback.reporter}".strip()
         about = "" if index is None else _brackets([queued.job.recipients[index].address])
         record = AttemptRecord(now, 0.0, report.reporting_mta[:255], stage="complaint", text=f"{text}{about}")
-        await self._queue.amend(queued.tenant, queued.job.id, {}, record)
+        await self._amend(queued, {}, record)
         self._log.info(
             "smtp.egress.complaint",
             job=queued.job.id,
@@ -172,6 +182,12 @@ class LateReports:
             kind=feedback.kind,
             recipient=None if index is None else queued.job.recipients[index].address,
         )
+
+    async def _amend(self, queued: QueuedJob, later: Mapping[int, RecipientState], record: AttemptRecord) -> None:
+        # A report that is not recorded is sent again by its server: then its events exist, and are not written twice.
+        if self._events is not None and self._events.wanted(queued.tenant):
+            await self._events.reported(queued, later, record)
+        await self._queue.amend(queued.tenant, queued.job.id, later, record)
 
 
 def _as_queued(delivered: DeliveryRecord, signed: Signed) -> QueuedJob:

@@ -125,6 +125,10 @@ class Exchangers(Protocol):
 
     async def find(self, domain: str) -> Hosts | HostReply: ...
 
+    async def fault(self) -> str:
+        """The reason why the DNS server answers nobody or denies every name; empty if it works."""
+        ...
+
 
 class Attempts(Protocol):
     """Connections to other servers."""

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 from inbox.base.clock import Clock
 from inbox.base.errors import NotFound
 from inbox.mail.address import Address, AddressError
 from inbox.store.ports import Suppression, Suppressions
-from inbox.store.ports.suppression import MOST_ENTRIES, MOST_OF_TENANT
+from inbox.store.ports.suppression import MOST_ENTRIES, MOST_OF_TENANT, SuppressionScope
 
 #: Characters of a reply that are kept as the reason.
 _REASON: int = 500
 
 
+class SuppressionEvents(Protocol):
+    """The webhooks that report new entries."""
+
+    def wanted(self, tenant: str) -> bool: ...
+
+    async def suppressed(self, entry: Suppression) -> None: ...
+
+
 class SuppressionLists:
     """``SuppressionList`` of ``inbox.plugin.api.services``, and ``Suppressions`` of ``inbox.flow.outbound.ports``."""
 
-    def __init__(self, suppressions: Suppressions, clock: Clock, most: int = MOST_OF_TENANT) -> None:
+    def __init__(
+        self,
+        suppressions: Suppressions,
+        clock: Clock,
+        most: int = MOST_OF_TENANT,
+        events: SuppressionEvents | None = None,
+    ) -> None:
         self._suppressions = suppressions
         self._clock = clock
         self._most = most
+        self._events = events
 
     async def find(self, tenant: str, addresses: Sequence[str]) -> dict[str, str]:
         """Finds the suppressed addresses, with the reason of each. Raises StoreError."""
@@ -55,6 +70,17 @@ class SuppressionLists:
             await self._suppressions.put([entry], replace=False, most=self._most)
         except NotFound:
             return  # The tenant was removed in the meantime and sends no more mail.
+        if self._events is not None and self._events.wanted(tenant):
+            await self._report(tenant, scope, key, source, self._events)
+
+    async def _report(
+        self, tenant: str, scope: SuppressionScope, target: str, source: str, events: SuppressionEvents
+    ) -> None:
+        """Reports the entry as it is stored: a process that ended after it wrote the entry did not report it, and the
+        same event is written once."""
+        entry = await self._suppressions.get(tenant, scope, target)
+        if entry is not None and entry.source == source and entry.applies(self._clock.now()):
+            await events.suppressed(entry)
 
 
 def _key(address: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 from inbox.base.clock import Clock
 from inbox.base.errors import StoreError
@@ -18,7 +18,7 @@ from inbox.flow.outbound.results import UNKNOWN, UNRECORDED, is_unreachable, wit
 from inbox.flow.outbound.slots import Slots
 from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
-from inbox.store.ports.queue import QueuedJob, Sending
+from inbox.store.ports.queue import Finished, QueuedJob, Sending
 
 #: The longest attempt, in seconds. It ends by itself before, with the results that it has; this is the last resort.
 ATTEMPT_SECONDS: Final = attempt.ATTEMPT_SECONDS + 60
@@ -58,6 +58,12 @@ class Held:
     def is_old(self, now: float) -> bool:
         """Whether the lease is to be extended."""
         return self.until - now <= self.lease * (1 - FRESH_LEASE)
+
+
+class JobRunner(Protocol):
+    """The delivery of jobs (:meth:`inbox.flow.outbound.delivery.JobDelivery.run`)."""
+
+    async def run(self, held: Held) -> Finished | None: ...
 
 
 class Transmission:

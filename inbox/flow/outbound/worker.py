@@ -15,13 +15,13 @@ from typing import Final
 
 from inbox.base.clock import Clock
 from inbox.base.errors import Conflict, StorageFull, StoreError, StoreUnavailable
-from inbox.flow.outbound.delivery import BUSY_DNS, CAPACITY, CIRCUIT, UNKNOWN_OUTCOME, JobDelivery
+from inbox.flow.outbound.delivery import CIRCUIT, reason_of
 from inbox.flow.outbound.gatherer import Backlog, Gatherer
 from inbox.flow.outbound.lines import Places
 from inbox.flow.outbound.meters import OutboundMeters
 from inbox.flow.outbound.ports import Leases
 from inbox.flow.outbound.results import pending
-from inbox.flow.outbound.transmission import Held
+from inbox.flow.outbound.transmission import Held, JobRunner
 from inbox.flow.tracing import Tracer
 from inbox.mail.content import Content
 from inbox.plugin.api.services import Log
@@ -49,8 +49,6 @@ RETRY_SECONDS: Final = 1.0
 #: Domains and classes, at most, that claims avoid because their circuit is open, and for how many seconds.
 MOST_AVOIDED: Final = 1000
 AVOIDED_SECONDS: Final = 60.0
-#: Labels of metrics for jobs that were deferred; ``policy`` for all others.
-_REASONS: Final = {CAPACITY: "capacity", CIRCUIT: "circuit", BUSY_DNS: "dns", UNKNOWN_OUTCOME: "unknown_outcome"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class QueueWorker:
     def __init__(
         self,
         queue: Leases,
-        delivery: JobDelivery,
+        delivery: JobRunner,
         finishing: Gatherer[Finished],
         backlog: Backlog,
         places: Places,
@@ -99,8 +97,8 @@ class QueueWorker:
         self._log = log
         self._owner = owner
         self._held: dict[asyncio.Task[None], Held] = {}
-        #: The jobs whose outcome is being recorded, by id; and the lock of the claim under way.
-        self._recording: dict[str, Held] = {}
+        #: The same by job, and the lock of the claim under way.
+        self._jobs: dict[str, Held] = {}
         self._claiming = asyncio.Lock()
         self._wakes = asyncio.Event()
         self._stopping = False
@@ -167,10 +165,12 @@ class QueueWorker:
             leased = await self._lease(limit) if limit > 0 else []
             self._claimed, self._attempted, self._put_off = len(leased), 0, 0
             for queued in leased:
-                if (known := self._recording.get(queued.job.id)) is None:
-                    self._begin(Held(queued, until=until))
-                else:  # The lease ended before the database took the outcome, which now has a new lease.
+                known = self._jobs.get(queued.job.id)
+                if known is not None and not known.lost and queued.fence == known.queued.fence + 1:
+                    # The lease ended while this worker had the job, and no other had it since: the work continues.
                     known.queued, known.until = queued, until
+                else:
+                    self._begin(Held(queued, until=until))
         await asyncio.sleep(0)
         if not self._may_claim() and not self._stopping:
             with contextlib.suppress(TimeoutError):
@@ -250,7 +250,7 @@ class QueueWorker:
     def _begin(self, held: Held) -> None:
         held.lease = self._settings.lease
         task = asyncio.create_task(self._work(held))
-        self._held[task] = held
+        self._held[task] = self._jobs[held.queued.job.id] = held
         self._places.taken += 1
         task.add_done_callback(self._ended)
 
@@ -260,6 +260,8 @@ class QueueWorker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         held = self._held.pop(task)
+        if self._jobs.get(held.queued.job.id) is held:
+            del self._jobs[held.queued.job.id]
         self._places.taken -= 1
         if task.cancelled() and held.lost:
             self._lost(held)
@@ -284,7 +286,7 @@ class QueueWorker:
         self._note(finished, put_off=put_off)
         if put_off:
             self._put_off += 1
-            self.meters.put_off(_REASONS.get(finished.error, "policy"))
+            self.meters.put_off(reason_of(finished.error))
         else:
             self._attempted += 1
         if await self._finish(held, finished):
@@ -310,18 +312,14 @@ class QueueWorker:
     async def _finish(self, held: Held, finished: Finished) -> bool:
         """Records the outcome, however long the database is unavailable, full or busy: without it, the message
         is sent again."""
-        job = finished.job.job.id
-        self._recording[job] = held
-        try:
-            with self._backlog:
-                return await self._recorded(held, finished)
-        finally:
-            if self._recording.get(job) is held:
-                del self._recording[job]
+        with self._backlog:
+            return await self._recorded(held, finished)
 
     async def _recorded(self, held: Held, finished: Finished) -> bool:
-        leased = held.queued
         while True:
+            leased = held.queued
+            if finished.job is not leased:
+                finished = replace(finished, job=leased)
             try:
                 is_held = await self._finishing.put(finished.job.job.id, finished)
             except (StoreUnavailable, StorageFull, Conflict) as error:
@@ -334,9 +332,6 @@ class QueueWorker:
                 async with self._claiming:  # A claim under way may have leased the job again.
                     if held.queued is leased:
                         return False
-            if held.queued is not leased:
-                leased = held.queued
-                finished = replace(finished, job=leased)
 
     def _tell(self, finished: Finished, held: Held) -> None:
         job, attempt = finished.job, finished.attempt
@@ -383,15 +378,17 @@ class QueueWorker:
             await self._renew(old[begin : begin + RENEWED_AT_ONCE])
 
     async def _renew(self, jobs: Sequence[tuple[asyncio.Task[None], Held]]) -> None:
-        until = self._lease_end()
+        until, leased = self._lease_end(), [held.queued for _, held in jobs]
         try:
-            renewed = await self._queue.renew([held.queued for _, held in jobs], self._settings.lease)
+            renewed = await self._queue.renew(leased, self._settings.lease)
         except StoreError as error:
             # No other worker can claim them while the database is unavailable; the fence decides afterwards.
             self._unreachable(error)
             return
-        for task, held in jobs:
-            if held.queued.job.id in renewed:
+        for (task, held), queued in zip(jobs, leased, strict=True):
+            if held.queued is not queued:
+                continue  # A claim has leased the job again in the meantime.
+            if queued.job.id in renewed:
                 held.until = until
             elif not task.done():
                 held.lost = True

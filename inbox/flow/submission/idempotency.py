@@ -54,6 +54,11 @@ class Idempotency:
         #: One lock for each key that is in use in this process.
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
+    def is_busy(self, tenant: str, key: str) -> bool:
+        """Whether this process works on a submission with this key."""
+        lock = self._turns.get((tenant, key))
+        return lock is not None and lock.locked()
+
     @asynccontextmanager
     async def turn(self, tenant: str, key: str) -> AsyncIterator[None]:
         """Lets a submission wait while this process works on another one with its key. Submissions in two processes do
@@ -81,11 +86,16 @@ def key_in(headers: Headers) -> str | None:
     return values[0].strip().decode("ascii", "replace") if values else None
 
 
+def is_key(text: str) -> bool:
+    """Whether a client may use this text as a key."""
+    return _KEY.match(text) is not None
+
+
 def refusal_of_key(headers: Headers, key: str) -> Reply | None:
     """The refusal of a key that is not valid."""
     if headers.count(FIELD) > 1:
         return _SEVERAL
-    return None if _KEY.match(key) else _INVALID
+    return None if is_key(key) else _INVALID
 
 
 async def named(identity: Identity, envelope: Envelope, content: Content, headers: Headers, key: str) -> IdempotencyKey:

@@ -8,6 +8,9 @@ gives none either.
 For a shared inbox the caller passes ``SendAs.event`` on with the accepted message, so that the event ``send_as`` is
 written in the transaction that makes the message durable.
 
+A program with an API key of the tenant that names no account may send as every address of the tenant's domains except
+those of shared inboxes, which need a member. The limits of its key are checked before.
+
 The policy may allow further addresses (``submission.senders``), also of domains that this server does not host, but
 none of another tenant.
 """
@@ -17,9 +20,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inbox.base.clock import Clock
+from inbox.base.kept import Kept
 from inbox.flow.judge import Judge
 from inbox.flow.submission.relaying import policy_of
-from inbox.identity.directory import AddressDirectory
+from inbox.identity.directory import KEPT_ENTRIES, KEPT_SECONDS, AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.tenancy import Account
 from inbox.plugin.api.context import Identity
@@ -52,6 +56,9 @@ class Permissions:
         self._shared = shared
         self._clock = clock
         self._judge = judge
+        #: Addresses as which programs may send. The directory does not cache addresses that do not exist, and a
+        #: program's sender often does not: each message would read the database twice.
+        self._of_programs: Kept[bool] = Kept(clock, KEPT_SECONDS, KEPT_ENTRIES)
 
     async def may_send_as(self, identity: Identity, address: Address) -> SendAs | None:
         """The permission, or None. Raises StoreUnavailable (the answer is unknown now), PolicyError."""
@@ -60,7 +67,12 @@ class Permissions:
             return await self._excepted(identity, address)
         if domain.tenant.id != identity.tenant:
             return None
+        if not identity.account and self._of_programs.get((identity.tenant, address.key)):
+            return SendAs(address.key, "")
         reached, _ = await self._directory.named(domain, address.key)
+        if not identity.account and not any(account.is_shared for account in reached.accounts):
+            self._of_programs.put((identity.tenant, address.key), True)
+            return SendAs(address.key, "")
         if any(account.id == identity.account for account in reached.accounts):
             return SendAs(address.key, identity.account)
         for account in reached.accounts:

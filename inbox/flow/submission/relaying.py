@@ -1,12 +1,16 @@
-"""Decide who may send to domains that this server does not host: users who are logged in at the submission ports."""
+"""Decide who may send to domains that this server does not host: users who are logged in to submission or the API."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from inbox.flow.judge import Judge
 from inbox.identity.directory import AddressDirectory
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.api.context import Door, Identity, Transaction
 from inbox.policy.submission import SubmissionPolicy
+
+_SENDING: Final = frozenset({Door.SUBMISSION, Door.API})
 
 
 class UsersOnly:
@@ -18,7 +22,7 @@ class UsersOnly:
     async def on_behalf_of(self, tx: Transaction) -> HostedDomain | None:
         """The domain of the account that submits the message; None at every other door. Raises StoreUnavailable."""
         identity = tx.session.identity
-        if identity is None or tx.session.door is not Door.SUBMISSION:
+        if identity is None or tx.session.door not in _SENDING:
             return None
         return await home(self._directory, identity)
 

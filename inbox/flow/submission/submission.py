@@ -149,6 +149,21 @@ class Submission:
         # Another process was faster.
         return await self._accepted_before(envelope, made) or Submitted(reply, tx.id)
 
+    async def submit_once(
+        self, envelope: Envelope, content: Content, key: IdempotencyKey | None, tags: tuple[str, ...] = ()
+    ) -> Submitted:
+        """As :meth:`submit` for a message that this program composed, with a key that the caller has looked up.
+
+        Args:
+            tags: are stored with the message, and are not part of it.
+        """
+        headers = Headers.parse(header_block(content)[0])
+        reply = await self._judged(envelope, content, headers, key, tags)
+        if key is not None and reply is KEY_IN_USE:
+            # Another process was faster.
+            return await self._accepted_before(envelope, key) or Submitted(reply, envelope.transaction.id)
+        return Submitted(reply, envelope.transaction.id)
+
     async def _accepted_before(self, envelope: Envelope, made: IdempotencyKey) -> Submitted | None:
         """The answer to a message whose key is known; None if it is not."""
         tx = envelope.transaction
@@ -165,7 +180,12 @@ class Submission:
         return Submitted(self._pipeline.accepted(found), found)
 
     async def _judged(
-        self, envelope: Envelope, content: Content, headers: Headers, key: IdempotencyKey | None
+        self,
+        envelope: Envelope,
+        content: Content,
+        headers: Headers,
+        key: IdempotencyKey | None,
+        tags: tuple[str, ...] = (),
     ) -> Reply:
         tx = envelope.transaction
         identity = _identity(tx.session)
@@ -184,7 +204,7 @@ class Submission:
             return await self.refused(tx.session, envelope, refusal, "data")
         _take_priority(tx, headers)
         complete = await self._completed(tx, identity, policy, content, headers)
-        (reply,) = await self._pipeline.data(envelope, complete, Authored(sent, key, policy.hide_client))
+        (reply,) = await self._pipeline.data(envelope, complete, Authored(sent, key, policy.hide_client, tags))
         if not reply.positive:
             await self._limits.give_back(identity, envelope)
         return reply

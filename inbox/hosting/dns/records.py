@@ -7,7 +7,7 @@ zone (the TLSA record of a host of another domain, a PTR record).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
@@ -239,17 +239,9 @@ def _services(needs: Needs) -> list[WantedRecord]:
         note = "mail programs discover the service" if service.served else "this version has no listener for it"
         value = f"0 1 {service.port} {needs.hostname}."
         records.append(WantedRecord("srv", f"{service.name}.{needs.domain}", "SRV", value, need, note))
-    web: Sequence[Service] = [service for service in needs.services if service.name == "_caldavs._tcp"]
-    for name in ("autoconfig", "autodiscover") if web else ():
-        served = web[0].served
-        records.append(
-            WantedRecord(
-                "autoconfig",
-                f"{name}.{needs.domain}",
-                "CNAME",
-                f"{needs.hostname}.",
-                Need.OPTIONAL if served else Need.LATER,
-                "mail programs configure themselves" if served else "this version has no listener for it",
-            )
-        )
+    # The names of DAV are there if the server listens for HTTP.
+    has_web = any(service.name == "_caldavs._tcp" for service in needs.services)
+    for name in ("autoconfig", "autodiscover") if has_web else ():
+        target, note = f"{needs.hostname}.", "mail programs configure themselves"
+        records.append(WantedRecord("autoconfig", f"{name}.{needs.domain}", "CNAME", target, Need.OPTIONAL, note))
     return records

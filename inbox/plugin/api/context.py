@@ -25,7 +25,7 @@ class Door(StrEnum):
     SUBMISSION = "submission"
     LMTP = "lmtp"
     IMAP = "imap"
-    HTTP = "http"
+    API = "api"
     LOCAL = "local"
 
 
@@ -40,6 +40,9 @@ class Tls:
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Authenticated user: the account's address and id, its tenant (organization id and name).
+
+    A program with an API key that names no account sends in the name of its tenant: ``account`` is empty, and
+    ``address`` is the sender.
 
     ``credential`` names what the user logged in with, an app password for example, and is no secret. The session ends
     when it is revoked. Empty: an access token, or a part of the program that needs no login.

@@ -18,7 +18,7 @@ from functools import cache, partial
 from importlib.abc import Loader
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
-from importlib.util import module_from_spec, spec_from_loader
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, MappingProxyType, ModuleType
 from typing import Any, Final
@@ -209,7 +209,7 @@ class Registry:
             return Problem(path.stem, str(path), "the file's name must be a Python identifier, such as my_plugin.py")
         # Each version of a file is a module of its own: plugin objects of the old one keep working until they retire.
         name = f"{_OPERATOR}.{path.stem}_{digest[:8]}"
-        spec = spec_from_loader(name, _Source(name, path, source), origin=str(path))
+        spec = spec_from_file_location(name, path, loader=_Source(name, path, source))
         if spec is None:
             return Problem(path.stem, str(path), "cannot be imported")
         module = module_from_spec(spec)

@@ -23,7 +23,7 @@ from inbox.server.imap.outcome import EndConnection
 from inbox.server.imap.session import Backend, ImapSession
 from inbox.server.limits import ConnectionLimits
 from inbox.server.listener import Encryption, Endpoint
-from inbox.server.transport import Channel
+from inbox.server.transport import Channel, channels
 from inbox.wire.imap import render
 
 #: A session waits for its client while more than this many octets are unsent.
@@ -73,10 +73,9 @@ class ImapServer:
             ConnectionLimits(self._clock, config.max_connections, config.max_connections_per_peer),
             self._turns,
             log,
+            make=channels(self._clock, config.write_timeout, _WRITE_OCTETS),
             tls=config.tls,
             tls_seconds=config.tls_timeout,
-            write_seconds=config.write_timeout,
-            write_octets=_WRITE_OCTETS,
         )
 
     @property

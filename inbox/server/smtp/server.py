@@ -25,7 +25,7 @@ from inbox.server.smtp.config import SMTP, Service, SmtpConfig
 from inbox.server.smtp.conversation import TOO_MANY, serve
 from inbox.server.smtp.dispatch import COMMANDS
 from inbox.server.smtp.session import Backend, SmtpSession
-from inbox.server.transport import Channel
+from inbox.server.transport import Channel, channels
 from inbox.wire.smtp.reply import render
 
 #: Users of one question to the database.
@@ -91,9 +91,9 @@ class SmtpServer:
             ConnectionLimits(clock, config.max_connections, config.max_connections_per_peer),
             self._backend.turns,
             log,
+            make=channels(clock, config.write_seconds),
             tls=config.tls,
             tls_seconds=config.tls_handshake_seconds,
-            write_seconds=config.write_seconds,
             backlog=config.backlog,
         )
 

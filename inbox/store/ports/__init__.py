@@ -10,6 +10,7 @@ Both database backends pass the same contract suite (``tests/contract``).
 """
 
 from inbox.store.ports.accounts import Accounts, Reached
+from inbox.store.ports.api_keys import ApiKey, ApiKeys
 from inbox.store.ports.blobs import Blobs
 from inbox.store.ports.credentials import AppPassword, Credentials
 from inbox.store.ports.database import Database
@@ -27,11 +28,14 @@ from inbox.store.ports.reports import DmarcReports, Grant, ObservationCount, Out
 from inbox.store.ports.shared import SharedInbox, SharedInboxes
 from inbox.store.ports.suppression import Suppression, Suppressions
 from inbox.store.ports.tenants import Tenants
+from inbox.store.ports.webhooks import Webhook, WebhookMessage, Webhooks
 
 __all__ = [
     "Accepted",
     "AcceptedMessage",
     "Accounts",
+    "ApiKey",
+    "ApiKeys",
     "AppPassword",
     "Blobs",
     "Cleared",
@@ -66,4 +70,7 @@ __all__ = [
     "Suppression",
     "Suppressions",
     "Tenants",
+    "Webhook",
+    "WebhookMessage",
+    "Webhooks",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from inbox.store.ports.accounts import Accounts
+from inbox.store.ports.api_keys import ApiKeys
 from inbox.store.ports.blobs import Blobs
 from inbox.store.ports.changes import Changes
 from inbox.store.ports.credentials import Credentials
@@ -23,6 +24,7 @@ from inbox.store.ports.reports import DmarcReports
 from inbox.store.ports.shared import SharedInboxes
 from inbox.store.ports.suppression import Suppressions
 from inbox.store.ports.tenants import Tenants
+from inbox.store.ports.webhooks import Webhooks
 
 
 class Database(Protocol):
@@ -36,6 +38,9 @@ class Database(Protocol):
 
     @property
     def credentials(self) -> Credentials: ...
+
+    @property
+    def api_keys(self) -> ApiKeys: ...
 
     @property
     def shared_inboxes(self) -> SharedInboxes: ...
@@ -72,6 +77,9 @@ class Database(Protocol):
 
     @property
     def suppressions(self) -> Suppressions: ...
+
+    @property
+    def webhooks(self) -> Webhooks: ...
 
     @property
     def idempotency_keys(self) -> IdempotencyKeys: ...

@@ -63,6 +63,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
         recognise: whether an existing copy may be recognised as the result of an earlier attempt of the same
             transaction. This applies only to a message that has a Message-ID.
         event: what is recorded of a shared inbox in whose name the message is sent, with the message.
+        tags: words that the author gave the message.
     """
 
     id: str
@@ -78,6 +79,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, array_like=True):
     jobs: tuple[Job, ...] = ()
     lease: Lease | None = None
     event: SharedEvent | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def blob_path(self) -> str:

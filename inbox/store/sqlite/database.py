@@ -18,6 +18,7 @@ from inbox.store.rates import LastingCounters
 from inbox.store.room import Room
 from inbox.store.sqlite import copying
 from inbox.store.sqlite.accounts import SqliteAccounts
+from inbox.store.sqlite.api_keys import SqliteApiKeys
 from inbox.store.sqlite.changes import SqliteBus
 from inbox.store.sqlite.credentials import SqliteCredentials
 from inbox.store.sqlite.decisions import SqliteDecisions
@@ -36,6 +37,7 @@ from inbox.store.sqlite.rates import SqliteRates
 from inbox.store.sqlite.shared import SqliteSharedInboxes
 from inbox.store.sqlite.suppression import SqliteSuppressions
 from inbox.store.sqlite.tenants import SqliteTenants
+from inbox.store.sqlite.webhooks import SqliteWebhooks
 from inbox.store.worker.client import WorkerClient
 from inbox.store.worker.starting import Handover
 
@@ -70,6 +72,7 @@ class SqliteDatabase:
         self.tenants = SqliteTenants(self._main, clock, ids)
         self.accounts = SqliteAccounts(self._main, clock, ids)
         self.credentials = SqliteCredentials(self._main)
+        self.api_keys = SqliteApiKeys(self._main)
         self.shared_inboxes = SqliteSharedInboxes(self._main, clock, ids)
         self.hosting = SqliteHosting(self._main, ids, self.changes)
         self.mailboxes = SqliteMailboxes(self._main, clock, ids, self.changes)
@@ -80,6 +83,7 @@ class SqliteDatabase:
         self.dmarc_reports = SqliteDmarcReports(self._main)
         self.queue = SqliteQueue(self._main, clock, room, self.changes, self._worker)
         self.suppressions = SqliteSuppressions(self._main)
+        self.webhooks = SqliteWebhooks(self._main)
         self.idempotency_keys = SqliteIdempotencyKeys(self._main)
         self.plugin_state = SqlitePluginState(self._main, room)
         self.installation = SqliteInstallation(self._main)

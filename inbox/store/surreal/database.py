@@ -11,6 +11,7 @@ from inbox.store.ports import Blobs
 from inbox.store.ports.ingest import Ingest, RunBlocking
 from inbox.store.rates import LastingCounters
 from inbox.store.surreal.accounts import SurrealAccounts
+from inbox.store.surreal.api_keys import SurrealApiKeys
 from inbox.store.surreal.changes import SurrealBus
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.copying import Copying
@@ -32,6 +33,7 @@ from inbox.store.surreal.queue import SurrealQueue
 from inbox.store.surreal.shared import SurrealSharedInboxes
 from inbox.store.surreal.suppression import SurrealSuppressions
 from inbox.store.surreal.tenants import SurrealTenants
+from inbox.store.surreal.webhooks import SurrealWebhooks
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -49,6 +51,7 @@ class SurrealDatabase:
         self.tenants = SurrealTenants(gateway, clock, ids)
         self.accounts = SurrealAccounts(gateway, clock, ids)
         self.credentials = SurrealCredentials(gateway)
+        self.api_keys = SurrealApiKeys(gateway)
         self.shared_inboxes = SurrealSharedInboxes(gateway, clock, ids)
         self.hosting = SurrealHosting(gateway, entries, self.changes)
         self.mailboxes = SurrealMailboxes(gateway, entries, clock, ids, self.changes)
@@ -61,6 +64,7 @@ class SurrealDatabase:
         self.dmarc_reports = SurrealDmarcReports(gateway)
         self.queue = SurrealQueue(gateway, self.changes, shards)
         self.suppressions = SurrealSuppressions(gateway)
+        self.webhooks = SurrealWebhooks(gateway)
         self.idempotency_keys = SurrealIdempotencyKeys(gateway)
         self.plugin_state = SurrealPluginState(gateway)
         self.installation = SurrealInstallation(gateway)

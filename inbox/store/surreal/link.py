@@ -28,6 +28,8 @@ from inbox.store.surreal.values import decode, encode
 
 #: A larger answer is rejected: pages are bounded, so it cannot be the answer to one of our statements.
 ANSWER_OCTETS: Final = 256 * 1024 * 1024
+#: Seconds for which a call waits for a connection to a server that did not answer before.
+STALLED_SECONDS: Final = 1.0
 
 Notice = Callable[[Any], None]
 
@@ -47,6 +49,8 @@ class Link:
         self._socket: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._connecting: asyncio.Task[ClientConnection] | None = None
+        #: The server did not answer in time, and has not answered since.
+        self._stalled = False
         self._waiting: dict[int, tuple[ClientConnection, asyncio.Future[dict[str, Any]]]] = {}
         self._numbers = itertools.count(1)
         self._frames = 0
@@ -81,7 +85,13 @@ class Link:
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add_done_callback(self._connect_ended)
-        return await asyncio.shield(self._connecting)
+        attempt = self._connecting
+        if self._stalled:
+            # A client's command makes several calls: it would wait for the whole time-out at each of them.
+            await asyncio.wait({attempt}, timeout=STALLED_SECONDS)
+            if not attempt.done():
+                raise StoreUnavailable(f"{self._config.endpoint}: did not answer, and does not answer yet")
+        return await asyncio.shield(attempt)
 
     def _connect_ended(self, attempt: asyncio.Task[ClientConnection]) -> None:
         self._connecting = None
@@ -101,6 +111,7 @@ class Link:
                 proxy=None,
             )
         except (OSError, TimeoutError, WebSocketException) as error:
+            self._stalled = self._stalled or isinstance(error, TimeoutError)
             raise StoreUnavailable(f"{config.endpoint}: {type(error).__name__}: {error}") from error
         reader = asyncio.get_running_loop().create_task(self._read(socket))
         try:
@@ -110,7 +121,7 @@ class Link:
             reader.cancel()
             await asyncio.wait([reader])
             raise
-        self._socket, self._reader = socket, reader
+        self._socket, self._reader, self._stalled = socket, reader, False
         if reader.done():  # Lost at this very moment, before there was a connection to drop.
             self._socket = self._reader = None
             raise StoreUnavailable(f"{config.endpoint}: connection lost")
@@ -146,6 +157,7 @@ class Link:
         except TimeoutError as error:
             if frames == self._frames:
                 # Nothing was received in all that time: the server or the network hangs. Reconnect.
+                self._stalled = True
                 self._drop(socket)
                 socket.transport.abort()
             raise StoreUnavailable(f"{self._config.endpoint}: no answer in {self._config.timeout} s") from error

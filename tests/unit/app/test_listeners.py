@@ -20,6 +20,7 @@ OFF = {
     "LMTP_PORT": "0",
     "IMAP_PORT": "0",
     "IMAPS_PORT": "0",
+    "HTTP_PORT": "0",
 }
 
 
@@ -74,7 +75,7 @@ def test_submission_has_a_port_with_starttls_and_one_with_tls() -> None:
 
 def test_an_unknown_door_is_named() -> None:
     with pytest.raises(
-        ConfigError, match="--only pop3: unknown listener; valid names are smtp, submission, lmtp, imap"
+        ConfigError, match="--only pop3: unknown listener; valid names are smtp, submission, lmtp, imap, http"
     ):
         bind(config(SMTP_TRANSFER_PORT=1), frozenset({"pop3"}))
 

@@ -69,4 +69,4 @@ def test_waiting_ends_with_a_word() -> None:
 
 def test_an_unknown_benchmark_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nothing"]) == 2
-    assert "no benchmark nothing; there are authentication, backlog, claiming, delivery" in capsys.readouterr().err
+    assert "no benchmark nothing; there are api, authentication, backlog, claiming, delivery" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.support.cli import Cli
-from tests.support.server import NO_SUBMISSION
+from tests.support.server import NO_SENDING
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def sound(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Cli:
     cli.demo()
     (cli.folder / "policies").mkdir()
     (cli.folder / "policies" / "default.yaml").write_text("plugins:\n  recipients: {}\n")
-    for name in ("SMTP_TRANSFER_PORT", "IMAP_PORT", "IMAPS_PORT", *NO_SUBMISSION):
+    for name in ("SMTP_TRANSFER_PORT", "IMAP_PORT", "IMAPS_PORT", *NO_SENDING):
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("DNS_RESOLVER", "127.0.0.1:9")
     return cli

@@ -423,3 +423,53 @@ async def test_ad_counts_from_loopback_only(monkeypatch: pytest.MonkeyPatch) -> 
         distant = CachingResolver(FakeClock(), server.address)
         assert not (await distant.a("e.test")).authentic
         assert not await distant.validates()
+
+
+async def test_a_server_that_does_not_know_the_root_is_broken() -> None:
+    resolver = CachingResolver(FakeClock(), f"127.0.0.1:{free_port()}")
+    assert await resolver.fault() != ""
+    async with scripted(reply(rcode=dns.rcode.NXDOMAIN)) as server:
+        assert "denies that the DNS root has name servers" in await CachingResolver(FakeClock(), server.address).fault()
+    async with scripted(reply(rcode=dns.rcode.SERVFAIL)) as server:
+        assert "SERVFAIL" in await CachingResolver(FakeClock(), server.address).fault()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        resolver = CachingResolver(FakeClock(), f"127.0.0.1:{silent.getsockname()[1]}", lifetime=0.05)
+        assert "no answer within 0.05 seconds" in await resolver.fault()
+    async with scripted(reply(". 518400 IN NS a.root-servers.net.")) as server:
+        assert await CachingResolver(FakeClock(), server.address).fault() == ""
+
+
+async def test_a_broken_server_is_asked_for_the_root_again_after_a_moment_and_a_working_one_each_time() -> None:
+    clock = FakeClock()
+    asked: list[dns.message.Message] = []
+    broken = True
+
+    def script(question: dns.message.Message) -> list[bytes]:
+        asked.append(question)
+        return (reply(rcode=dns.rcode.NXDOMAIN) if broken else reply(". 518400 IN NS a.test."))(question)
+
+    async with scripted(script) as server:
+        resolver = CachingResolver(clock, server.address)
+        assert await resolver.fault() == await resolver.fault() != ""
+        assert len(asked) == 1
+        clock.advance(FAILURE_TTL)
+        broken = False
+        assert await resolver.fault() == await resolver.fault() == ""
+        assert len(asked) == 3
+
+
+async def test_a_cached_denial_is_forgotten() -> None:
+    denies = True
+
+    def script(question: dns.message.Message) -> list[bytes]:
+        given = reply(rcode=dns.rcode.NXDOMAIN, authority=(SOA,)) if denies else reply("e.test. 60 IN MX 1 a.test.")
+        return given(question)
+
+    async with scripted(script) as server:
+        resolver = CachingResolver(FakeClock(), server.address)
+        assert not (await resolver.mx("e.test")).exists
+        denies = False
+        assert not (await resolver.mx("e.test")).exists
+        resolver.forget("E.test.")
+        assert (await resolver.mx("e.test")).records == (Mx(1, "a.test"),)

@@ -48,3 +48,12 @@ def test_quotes_make_no_other_mailbox() -> None:
 def test_invalid_addresses(text: str) -> None:
     with pytest.raises(AddressError):
         Address.parse(text)
+
+
+@pytest.mark.parametrize("end", ["", "@", "@@", "@b..c", "\n", " ", "@b.c>", '"'])
+@pytest.mark.parametrize("begin", ["a", "a.", ".", "ü", "a-", '"a'])
+def test_a_long_text_that_is_not_an_address_is_refused_at_once(begin: str, end: str) -> None:
+    """One that is tried in exponential time would never be refused."""
+    for repeated in (100, 100_000):
+        with pytest.raises(AddressError):
+            Address.parse(begin * repeated + end)

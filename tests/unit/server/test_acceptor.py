@@ -15,7 +15,7 @@ from inbox.server.acceptor import Acceptor
 from inbox.server.fairness import Turns
 from inbox.server.limits import ConnectionLimits
 from inbox.server.listener import Encryption, bind
-from inbox.server.transport import Channel
+from inbox.server.transport import Channel, channels
 from tests.support.imap_world import client_tls, server_tls
 
 
@@ -31,9 +31,9 @@ class Accepting:
             ConnectionLimits(SystemClock(), most, most),
             Turns(),
             self.log,
+            make=channels(SystemClock(), 60.0),
             tls=server_tls() if tls else None,
             tls_seconds=seconds,
-            write_seconds=60.0,
         )
 
     def connected(self, channel: Channel, port: int, tls: Encryption) -> None:

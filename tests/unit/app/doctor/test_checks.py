@@ -14,7 +14,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import dns.message
+import dns.name
 import dns.rcode
+import dns.rrset
 import pytest
 import trustme
 from dns.flags import AD
@@ -49,14 +51,17 @@ class Broken:
 
 
 class Resolver(asyncio.DatagramProtocol):
-    """A DNS server that answers everything with NXDOMAIN."""
+    """A DNS server that knows the root, and answers everything else with NXDOMAIN."""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         reply = dns.message.make_response(dns.message.from_wire(data))
-        reply.set_rcode(dns.rcode.NXDOMAIN)
+        if reply.question[0].name == dns.name.root:
+            reply.answer.append(dns.rrset.from_text(".", 60, "IN", "NS", "a.root-servers.test."))
+        else:
+            reply.set_rcode(dns.rcode.NXDOMAIN)
         self.transport.sendto(reply.to_wire(), addr)
 
 
@@ -79,7 +84,7 @@ ENVIRONMENT = {
     "SERVER_BIND_ADDR": "127.0.0.1",
     "SERVER_HOSTNAME": "mx.acme.com",
     **dict.fromkeys(("SMTP_TRANSFER_PORT", "IMAP_PORT", "IMAPS_PORT"), "0"),
-    **dict.fromkeys(("SMTP_SUBMISSION_PORT", "SMTP_SUBMISSIONS_PORT"), "0"),
+    **dict.fromkeys(("SMTP_SUBMISSION_PORT", "SMTP_SUBMISSIONS_PORT", "HTTP_PORT"), "0"),
 }
 
 
@@ -237,6 +242,13 @@ async def test_whether_the_resolver_validates(tmp_path: Path, flags: int, told: 
     assert detail.startswith(f"{server.address} {told}")
 
 
+async def test_a_resolver_that_denies_every_name(tmp_path: Path) -> None:
+    async with scripted(reply(rcode=dns.rcode.NXDOMAIN)) as server:
+        found = await outcome(context(tmp_path, DNS_RESOLVER=server.address), "dns")
+    assert found[0] is Outcome.WARN
+    assert "is broken, and outgoing mail waits: it denies that the DNS root has name servers" in found[1]
+
+
 async def test_a_port_that_another_program_has(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -389,7 +401,7 @@ async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_a_variable_without_an_effect_is_reported(tmp_path: Path) -> None:
-    given = await founded(context(tmp_path, SMTP_OUTBOUND_DANE_MODE="off", HTTP_PORT="3000"))
+    given = await founded(context(tmp_path, SMTP_OUTBOUND_DANE_MODE="off"))
     found, detail = await outcome(given, "environment")
     assert found is Outcome.WARN
-    assert detail == "set, but this version does not use it: HTTP_PORT, SMTP_OUTBOUND_DANE_MODE"
+    assert detail == "set, but this version does not use it: SMTP_OUTBOUND_DANE_MODE"

@@ -24,7 +24,7 @@ from inbox.app.serve.processes import Processes
 from inbox.store.worker.starting import WORKER, is_responsive
 from tests.support.children import children, runs, workers
 from tests.support.ports import free_port
-from tests.support.server import COMMAND, NO_SUBMISSION, RunningServer
+from tests.support.server import COMMAND, NO_SENDING, RunningServer
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.real
@@ -51,7 +51,7 @@ def greets(port: int) -> bool:
 def parent(folder: Path, port: int, program: str = COMMAND) -> Iterator[subprocess.Popen[bytes]]:
     """``inbox serve --processes`` with its SMTP door on ``port``."""
     server = RunningServer(folder, names=())
-    environment = {**server.env, "SMTP_TRANSFER_PORT": str(port), "IMAP_PORT": "0", "IMAPS_PORT": "0", **NO_SUBMISSION}
+    environment = {**server.env, "SMTP_TRANSFER_PORT": str(port), "IMAP_PORT": "0", "IMAPS_PORT": "0", **NO_SENDING}
     command = [sys.executable, "-c", program, "serve", "--processes", str(PROCESSES)]
     with server.log.open("wb") as log:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stderr=log)

@@ -9,8 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from inbox.flow.outbound.ports import Attempted
-from inbox.plugin.testing import MemoryResolver
 from inbox.policy.outbound import Smarthost
+from tests.support.host_dns import HostDns
 from tests.support.imap_world import server_tls
 from tests.support.outbound_world import attempt_once, attempts, go_ahead, outgoing, way
 from tests.support.remote_smtp import RemoteSmtp, Session, dropping, remote
@@ -211,7 +211,7 @@ async def test_helo_follows_a_refused_ehlo_only_where_tls_is_not_required() -> N
 @pytest.mark.parametrize("greeting", ["421 4.3.2 Busy", "554 5.3.2 No service"])
 async def test_a_greeting_that_refuses_moves_on_to_the_next_host(greeting: str) -> None:
     async with remote(RemoteSmtp({"greeting": greeting})) as bad, remote(RemoteSmtp(), "127.0.0.2", bad.port) as good:
-        dns = MemoryResolver()
+        dns = HostDns()
         dns.a_records = {"bad.test": ["127.0.0.1"], "good.test": ["127.0.0.2"]}
         made = attempts(bad.port, dns)
         got = await made.attempt(outgoing(), way("bad.test", "good.test"), go_ahead)
@@ -223,7 +223,7 @@ async def test_a_greeting_that_refuses_moves_on_to_the_next_host(greeting: str) 
 
 async def test_a_dead_host_is_tried_last_the_next_time() -> None:
     async with remote(RemoteSmtp(), "127.0.0.2") as good:
-        dns = MemoryResolver()
+        dns = HostDns()
         dns.a_records = {"dead.test": ["127.0.0.3"], "good.test": ["127.0.0.2"]}
         made = attempts(good.port, dns)
         first = await made.attempt(outgoing(), way("dead.test", "good.test"), go_ahead)
@@ -239,7 +239,7 @@ async def test_a_refusal_by_policy_over_ipv6_is_tried_over_ipv4() -> None:
         remote(RemoteSmtp({"RCPT": "550 5.7.1 No PTR"}), "::1") as six,
         remote(RemoteSmtp(), "127.0.0.1", six.port) as four,
     ):
-        dns = MemoryResolver()
+        dns = HostDns()
         dns.aaaa_records, dns.a_records = {"localhost": ["::1"]}, {"localhost": ["127.0.0.1"]}
         made = attempts(six.port, dns)
         got = await made.attempt(outgoing(), way(), go_ahead)
@@ -249,7 +249,7 @@ async def test_a_refusal_by_policy_over_ipv6_is_tried_over_ipv4() -> None:
 
 
 async def test_private_addresses_are_refused_unless_routed() -> None:
-    dns = MemoryResolver()
+    dns = HostDns()
     dns.a_records = {"localhost": ["127.0.0.1"]}
     made = attempts(25, dns)
     made.routed = ()
@@ -257,7 +257,7 @@ async def test_private_addresses_are_refused_unless_routed() -> None:
 
 
 async def test_an_address_look_up_that_fails_is_temporary() -> None:
-    dns = MemoryResolver()
+    dns = HostDns()
     dns.fails.add("mx.test")
     assert brief(await attempts(25, dns).attempt(outgoing(), way("mx.test"), go_ahead)) == [(451, "4.4.3", "dns")]
 
@@ -269,7 +269,7 @@ async def test_starttls_is_used_where_it_is_offered_and_verified_where_it_is_req
             assert brief(got) == [(250, "2.0.0", "dot")]
             assert got.tls.startswith("TLSv1.")
         # The certificate is for localhost and 127.0.0.1.
-        dns = MemoryResolver()
+        dns = HostDns()
         dns.a_records = {"other.test": ["127.0.0.1"]}
         made = attempts(server.port, dns, tls_mode="required")
         got = await made.attempt(outgoing(), way("other.test"), go_ahead)

@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from inbox.flow.outbound import attempt as attempt_module
 from inbox.flow.outbound import transmission
 from inbox.flow.outbound.ports import Attempted, Outgoing
-from inbox.plugin.testing import MemoryResolver
 from inbox.policy.outbound import Smarthost
-from tests.support.imap_world import server_tls
+from tests.support.host_dns import HostDns
+from tests.support.imap_world import expired_tls, server_tls
 from tests.support.outbound_world import attempt_once, attempts, go_ahead, outgoing, way
 from tests.support.remote_smtp import Answer, RemoteSmtp, dropping, remote
 
@@ -28,7 +29,7 @@ async def two_hosts(
     async with remote(first) as one, AsyncExitStack() as stack:
         if not dead:
             await stack.enter_async_context(remote(second, "127.0.0.2", one.port))
-        dns = MemoryResolver()
+        dns = HostDns()
         dns.a_records = {"one.test": ["127.0.0.1"], "two.test": ["127.0.0.2"]}
         made = attempts(one.port, dns, **settings)
         try:
@@ -120,7 +121,7 @@ async def test_require_starttls_defers_where_none_is_offered() -> None:
 
 async def test_invalid_certificates_are_taken_by_setting() -> None:
     """The certificate is for localhost."""
-    dns = MemoryResolver()
+    dns = HostDns()
     dns.a_records = {"other.test": ["127.0.0.1"]}
     async with remote(RemoteSmtp(tls=server_tls())) as server:
         for allowed, expected in ((False, (451, "4.7.5", "starttls")), (True, (250, "2.0.0", "dot"))):
@@ -141,7 +142,7 @@ async def test_the_watchdog_keeps_the_answers_that_came(monkeypatch: pytest.Monk
     first = RemoteSmtp({"RCPT TO:<bob@x.test>": "450 4.2.1 Later", "RCPT TO:<eve@x.test>": "550 5.1.1 No"})
     # The first host answers for each; the other one never does.
     async with remote(first) as one, remote(RemoteSmtp({"greeting": None}), "127.0.0.2", one.port):
-        dns = MemoryResolver()
+        dns = HostDns()
         dns.a_records = {"one.test": ["127.0.0.1"], "two.test": ["127.0.0.2"]}
         made = attempts(one.port, dns)
         mail = outgoing("ann@x.test", "bob@x.test", "eve@x.test")
@@ -215,3 +216,16 @@ async def test_lmtp_with_chunks_has_a_reply_for_each_recipient() -> None:
         path = way(hosts=None, smarthost=Smarthost(host="127.0.0.1", port=server.port, protocol="lmtp"))
         got = await attempt_once(25, outgoing("ann@x.test", "bob@x.test", content=b".\r\n"), path)
     assert brief(got) == [(250, "2.0.0", "dot"), (452, "4.2.2", "dot")]
+
+
+async def test_a_smarthost_whose_certificate_has_expired_gets_neither_password_nor_mail_until_it_is_renewed() -> None:
+    async with remote(RemoteSmtp({"AUTH": "235 2.7.0 Ok"}, ("AUTH PLAIN",), expired_tls())) as server:
+        relay = Smarthost(host="127.0.0.1", port=server.port, username="u", password=SecretStr("p"))
+        got = await attempt_once(25, path=way(hosts=None, smarthost=relay))
+        assert brief(got) == [(451, "4.7.5", "starttls")]
+        assert "certificate has expired" in got.results[0].text
+        assert not any(command.startswith(("AUTH", "MAIL")) for command in server.commands)
+
+        server.tls = server_tls()
+        got = await attempt_once(25, path=way(hosts=None, smarthost=relay))
+        assert brief(got) == [(250, "2.0.0", "dot")]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from inbox.flow.outbound.delivery import DNS_SECONDS
 from inbox.flow.outbound.ports import HostReply, Outgoing, Way
 from inbox.plugin import AddHeader, Defer, Delivery, Door, DropRecipient, Plugin, Reject, Via, hookimpl
 from inbox.store.ports.queue import JobRecipient, RecipientState
@@ -311,6 +312,41 @@ async def test_a_failed_look_up_is_an_attempt(reply: HostReply, status: str) -> 
 
     assert world.statuses() == [status]
     assert world.last().counts is True
+
+
+async def test_a_broken_dns_server_costs_no_attempt() -> None:
+    world = OutboundWorld()
+    world.exchangers.answers["remote.test"] = HostReply(451, "4.4.3", "the DNS server is broken", "dns")
+    world.exchangers.broken = "no answer within 5 seconds"
+    for number in range(3):
+        world.job(f"j{number}")
+        await world.turn()
+
+    last = world.last("j2")
+    assert (world.statuses("j2"), last.counts, last.attempt) == (["pending"], False, None)
+    assert last.error == "The DNS server is broken: no answer within 5 seconds"
+    assert DNS_SECONDS <= last.delay <= 2 * DNS_SECONDS
+    assert len(world.events("outbound_dns_broken")) == 1
+
+    world.exchangers.answers.clear()
+    world.job("j3")
+    await world.turn()
+    assert world.statuses("j3") == ["delivered"]
+    assert len(world.events("outbound_dns_works")) == 1
+
+
+async def test_addresses_that_a_broken_dns_server_does_not_give_cost_no_attempt() -> None:
+    no_address = HostReply(451, "4.4.3", "The address of mx.remote.test could not be looked up", "dns")
+    world = OutboundWorld(lambda mail, way: no_address)
+    world.exchangers.broken = "no answer within 5 seconds"
+    world.job()
+    await world.turn()
+    assert (world.statuses(), world.last().counts) == (["pending"], False)
+
+    world.exchangers.broken = ""
+    world.job("j2")
+    await world.turn()
+    assert (world.statuses("j2"), world.last("j2").counts) == (["pending"], True)
 
 
 async def test_a_dead_set_of_hosts_opens_its_circuit_and_waits_are_not_attempts() -> None:

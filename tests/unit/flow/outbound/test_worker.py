@@ -31,7 +31,7 @@ async def running(world: OutboundWorld) -> AsyncIterator[None]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 
@@ -68,7 +68,7 @@ async def test_a_busy_worker_does_not_claim_for_each_new_job() -> None:
     world.worker._settings = module.WorkerSettings(poll=3600)
     for number in range(1000):
         world.job(f"j{number}", domain=f"d{number % 50}.test")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         task = asyncio.create_task(world.worker.run())
         while len(world.worker) <= module.FEW_HELD:
             await asyncio.sleep(0)
@@ -100,6 +100,14 @@ async def test_a_wake_is_faster_than_the_poll() -> None:
         await until(lambda: world.queue.transactions["lease"] == 1)
         world.job()
         world.worker.wake()
+        await until(lambda: world.queue.done)
+
+
+async def test_a_job_without_a_wake_is_found_at_the_next_poll() -> None:
+    world = OutboundWorld()
+    async with running(world):
+        await until(lambda: world.queue.transactions["lease"] == 1)
+        world.job()
         await until(lambda: world.queue.done)
 
 
@@ -239,7 +247,7 @@ async def test_a_worker_that_stops_while_outcomes_wait_claims_nothing() -> None:
         await asyncio.sleep(0)
     claims = world.queue.transactions["lease"]
     await world.worker.stop(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await task
     assert (world.queue.transactions["lease"], len(world.worker)) == (claims, 0)
 
@@ -447,6 +455,25 @@ async def test_a_worker_that_leases_its_own_job_again_records_the_outcome_it_kno
         await until(lambda: world.queue.done)
 
     assert len(world.attempts.dots) == 1
+    assert world.events("outbound_lease_lost") == []
+
+
+async def test_a_worker_that_leases_a_job_again_which_it_is_sending_does_not_send_it_twice() -> None:
+    """The clock leaped ahead: the lease has ended for the database."""
+    world = OutboundWorld()
+    world.job()
+    world.attempts.answers = asyncio.Event()
+    async with running(world):
+        await until(lambda: world.attempts.dots)
+        world.queue.jobs["j1"] = replace(world.queue.jobs["j1"], lease_until=0.0)
+        world.worker.wake()
+        await until(lambda: world.queue.jobs["j1"].fence == 2)
+        await world.worker.renew()
+        world.attempts.answers.set()
+        await until(lambda: world.queue.done)
+
+    assert len(world.attempts.dots) == 1
+    assert world.statuses() == ["delivered"]
     assert world.events("outbound_lease_lost") == []
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from inbox.base.ids import RandomIds
 from inbox.flow.submission.permission import Permissions, SendAs
-from inbox.identity.directory import AddressDirectory
+from inbox.identity.directory import KEPT_SECONDS, AddressDirectory
 from inbox.mail.address import Address
 from inbox.mail.tenancy import HostedDomain
 from inbox.plugin.api.context import Identity
@@ -34,7 +34,7 @@ class World:
 
     def for_recipient(self, domain: HostedDomain, address: str) -> World:
         """The policy of an account, of which permissions read ``submission``."""
-        assert (domain.fqdn, address) == ("acme.test", "ann@acme.test")
+        assert (domain.fqdn, address) in (("acme.test", "ann@acme.test"), ("acme.test", "shop@acme.test"))
         return self
 
     def for_server(self) -> World:
@@ -148,3 +148,22 @@ async def test_the_policy_may_allow_further_senders(here: World, address: str, a
     assert (await here.ask(address) is not None) is allowed
     await here.db.hosting.set_active(Scope(here.other.id, "other.test"), False)
     assert (await here.ask(address) is not None) is allowed
+
+
+async def test_a_program_without_an_account_sends_for_its_tenant(here: World) -> None:
+    """As every address of its domains, also one that does not exist, but not as a shared inbox."""
+    program = Identity("shop@acme.test", "", here.acme.id, "acme", "key:1")
+    for address in ("shop@acme.test", "ann@acme.test", "shop+7@acme.test"):
+        permission = await here.permissions.may_send_as(program, Address.parse(address))
+        assert permission == SendAs(address, "")
+    for address in ("support@acme.test", "support+x@acme.test", "oscar@other.test"):
+        assert await here.permissions.may_send_as(program, Address.parse(address)) is None
+
+
+async def test_an_address_that_becomes_a_shared_inbox_is_no_longer_a_program_s(here: World) -> None:
+    program = Identity("shop@acme.test", "", here.acme.id, "acme", "key:1")
+    sales = Address.parse("sales@acme.test")
+    assert await here.permissions.may_send_as(program, sales) is not None
+    await here.db.shared_inboxes.add(here.acme.id, "sales@acme.test", "Sales")
+    here.clock.advance(KEPT_SECONDS + 1)
+    assert await here.permissions.may_send_as(program, sales) is None

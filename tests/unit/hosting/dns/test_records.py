@@ -8,7 +8,6 @@ from ipaddress import ip_address
 
 import dns.rdatatype
 import dns.zone
-import pytest
 
 from inbox.authentication.dkim.record import record_text
 from inbox.hosting.dns.records import (
@@ -109,12 +108,11 @@ def test_services_without_a_listener_are_for_later() -> None:
     assert found(NEEDS, "autoconfig") == []
 
 
-@pytest.mark.parametrize("served", [True, False])
-def test_programs_that_set_themselves_up_need_a_web_server(served: bool) -> None:
-    web = replace(NEEDS, services=(Service("_caldavs._tcp", 443, served), Service("_carddavs._tcp", 443, served)))
+def test_programs_that_set_themselves_up_need_a_web_server() -> None:
+    web = replace(NEEDS, services=(Service("_caldavs._tcp", 443, False), Service("_carddavs._tcp", 443, False)))
     assert {each.name.split(".")[0] for each in found(web, "srv")} == {"_caldavs", "_carddavs"}
     assert {each.name.split(".")[0] for each in found(web, "autoconfig")} == {"autoconfig", "autodiscover"}
-    assert {each.need for each in found(web, "autoconfig")} == {Need.OPTIONAL if served else Need.LATER}
+    assert {each.need for each in found(web, "autoconfig")} == {Need.OPTIONAL}
 
 
 def test_a_zone_file_holds_all_that_is_the_zones_own() -> None:

@@ -143,6 +143,16 @@ def test_files_of_the_operator(tmp_path: Path) -> None:
     assert not (tmp_path / "__pycache__").exists()
 
 
+def test_a_file_knows_its_own_path(tmp_path: Path) -> None:
+    """A plugin may read data from its folder."""
+    path = tmp_path / "hello.py"
+    path.write_text(f"{GOOD}\nFOUND = __file__\n")
+    hello = Registry(tmp_path, points=[]).discover().get("hello")
+    assert hello is not None
+    found = vars(sys.modules[hello.make.__module__])["FOUND"]
+    assert found == str(path)
+
+
 def test_a_changed_file_is_a_new_plugin_and_an_unchanged_one_the_same(tmp_path: Path) -> None:
     registry = Registry(tmp_path, points=[])
     (tmp_path / "one.py").write_text(GOOD)

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request
 from websockets.typing import Subprotocol
 
 from inbox.base.errors import StoreError, StoreUnavailable
+from inbox.store.surreal import link
 from inbox.store.surreal.config import SurrealConfig
 from inbox.store.surreal.link import Link
 from inbox.store.surreal.values import decode, encode
@@ -127,3 +129,42 @@ async def test_nobody_there(made: Fixture) -> None:
     await made.server.wait_closed()
     done = await asyncio.gather(*[made.link.call("echo", n) for n in range(5)], return_exceptions=True)
     assert [type(error) for error in done] == [StoreUnavailable] * 5
+
+
+async def attempt_ends(used: Link) -> None:
+    """Waits until an attempt to connect has ended."""
+    assert used._connecting is not None
+    await asyncio.wait([used._connecting])
+
+
+async def test_only_the_first_calls_wait_long_for_a_server_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Later ones share one attempt to connect, and do not wait for its end."""
+    peer, stalls, taken = Peer(), True, 0
+    monkeypatch.setattr(link, "STALLED_SECONDS", 0)
+
+    async def process(socket: ServerConnection, _: Request) -> None:
+        nonlocal taken
+        taken += 1
+        if stalls:
+            await asyncio.get_running_loop().create_future()
+
+    async with serve(peer, "127.0.0.1", 0, subprotocols=[Subprotocol("cbor")], process_request=process) as server:
+        made = Fixture(peer, server, 0.2)
+        with pytest.raises(StoreUnavailable, match="timed out during opening handshake"):
+            await made.link.call("echo", 1)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="did not answer, and does not answer yet"):
+                await made.link.call("echo", 2)
+        await attempt_ends(made.link)
+        assert taken == 2
+
+        stalls = False
+        with pytest.raises(StoreUnavailable, match="does not answer yet"):
+            await made.link.call("echo", 3)
+        await attempt_ends(made.link)
+        assert await made.link.call("echo", 4) == [4]
+        await made.link.close()
+        assert await made.link.call("echo", 5) == [5], "an answer ends the haste"
+        await made.link.close()

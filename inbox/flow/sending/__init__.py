@@ -1,0 +1,1 @@
+"""Sending by programs: a request with fields becomes a message, which submission judges and queues."""

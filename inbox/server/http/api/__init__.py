@@ -1,0 +1,1 @@
+"""The API for programs: REST and GraphQL over the same use cases."""
