@@ -94,7 +94,7 @@ def test_all_that_is_wanted_is_right(operator: Operator) -> None:
     code, rows = operator.check()
     assert {(row["record"], row["state"]) for row in rows} == {
         (record, "ok")
-        for record in ("mx", "host", "ptr", "spf", "dkim", "dmarc", "mta-sts", "tls-rpt", "srv", "dnssec")
+        for record in ("mx", "host", "ptr", "spf", "dkim", "dmarc", "mta-sts", "tls-rpt", "srv", "autoconfig", "dnssec")
     }
     assert [row for row in rows if row["outcome"] != "ok"] == []
     assert code == 0
@@ -115,6 +115,7 @@ def test_nothing_is_there(operator: Operator) -> None:
         ("mta-sts", "warn", "missing"),
         ("tls-rpt", "warn", "missing"),
         ("srv", "warn", "missing"),
+        ("autoconfig", "warn", "missing"),
         ("dnssec", "ok", "ok"),
     }
     (spf,) = (row for row in rows if row["record"] == "spf")
